@@ -1,0 +1,95 @@
+"""What queries want to know of a dataset's versions, read from the files."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from actors.capture.lerobot_meta import DATA_PATH, VIDEO_PATH, read_episodes
+from actors.capture.lerobot_v3 import current_version
+from actors.capture.tables import ACTION, STATE
+from domain.errors import NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class VideoSegment:
+    """Where an episode is in a video: seconds in a file, named relative to the dataset's folder."""
+
+    path: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeEntry:
+    """An episode in a version. ``videos`` by feature (``observation.images.<key>``)."""
+
+    episode_index: int
+    episode_id: str
+    length: int
+    tasks: tuple[str, ...]
+    videos: dict[str, VideoSegment]
+    data_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeRows:
+    """An episode's rows: (rows, n) float32 states and actions, (rows,) float32 seconds since row 0."""
+
+    states: NDArray[np.float32]
+    actions: NDArray[np.float32]
+    timestamps: NDArray[np.float32]
+
+
+def versions(dataset_folder: Path) -> list[int]:
+    """All published versions, oldest first."""
+    return sorted(int(path.name) for path in dataset_folder.glob("versions/[0-9]*"))
+
+
+def list_episodes(dataset_folder: Path, version: int | None = None) -> list[EpisodeEntry]:
+    """The episodes of a version (default the current one; none before the first). Raises NotFound."""
+    number = current_version(dataset_folder) if version is None else version
+    if number is None:
+        return []
+    folder = dataset_folder / "versions" / str(number)
+    if not folder.is_dir():
+        raise NotFound.of("version", number)
+    return [_entry(row, f"versions/{number}/") for row in read_episodes(folder)]
+
+
+def read_episode(dataset_folder: Path, episode_index: int, version: int | None = None) -> EpisodeRows:
+    """States, actions and times of one episode. Raises NotFound."""
+    entries = list_episodes(dataset_folder, version)
+    if not 0 <= episode_index < len(entries):
+        raise NotFound.of("episode", episode_index)
+    table = pq.read_table(dataset_folder / entries[episode_index].data_path, columns=[STATE, ACTION, "timestamp"])
+    return EpisodeRows(_matrix(table[STATE]), _matrix(table[ACTION]), table["timestamp"].to_numpy().astype(np.float32))
+
+
+def _entry(row: dict[str, Any], prefix: str) -> EpisodeEntry:
+    features = [name.split("/")[1] for name in row if name.startswith("videos/") and name.endswith("/file_index")]
+    data = DATA_PATH.format(chunk_index=row["data/chunk_index"], file_index=row["data/file_index"])
+    return EpisodeEntry(
+        row["episode_index"],
+        row["episode_id"],
+        row["length"],
+        tuple(row["tasks"]),
+        {feature: _segment(row, feature, prefix) for feature in features},
+        prefix + data,
+    )
+
+
+def _segment(row: dict[str, Any], feature: str, prefix: str) -> VideoSegment:
+    part = {name: row[f"videos/{feature}/{name}"] for name in ("chunk_index", "file_index")}
+    path = prefix + VIDEO_PATH.format(video_key=feature, **part)
+    return VideoSegment(path, row[f"videos/{feature}/from_timestamp"], row[f"videos/{feature}/to_timestamp"])
+
+
+def _matrix(column: pa.ChunkedArray) -> NDArray[np.float32]:
+    values: Sequence[Any] = column.to_pylist()
+    return np.array(values, np.float32).reshape(len(values), -1)

@@ -1,0 +1,236 @@
+"""The base of every owner: a Ray actor that holds one aggregate, decides for it, and alone touches its device.
+
+An owner is found by its aggregate's kind and id (``activate``: made where there is none, on this node or another),
+rehydrates from the log, decides on a copy and swaps it in after the commit, and passivates when it is not needed.
+The log's version check fences off a second owner: an owner that loses a race loads the aggregate again and, if
+another run has taken over, stops.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from copy import deepcopy
+from functools import cached_property
+from typing import Any, ClassVar, cast
+from uuid import UUID, uuid4
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import RayActorError, RayTaskError
+
+from actors.log import Log, VersionConflict
+from domain.aggregate import Aggregate
+from domain.errors import GetiActionError, Unavailable
+from settings import settings
+
+NAMESPACE = "geti-action"
+ATTEMPTS = 5
+logger = logging.getLogger(__name__)
+
+
+class OwnerLost(Unavailable):
+    """The owner's process ended before it answered: the command may have happened or not."""
+
+    code = "owner_lost"
+
+
+class Entity[A: Aggregate]:
+    """Base of the actor classes. One instance owns one aggregate."""
+
+    aggregate_type: ClassVar[type[Aggregate]]
+
+    def __init__(self, id: str) -> None:
+        configure_logging()
+        self.id = UUID(id)
+        self.run = uuid4()
+        self.log = Log(settings().database_url)
+        self.aggregate: A = self._load()
+        self._deciding = asyncio.Lock()
+        self._leaving = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.myself.wake.remote()
+
+    def __repr__(self) -> str:
+        """The name by which the dashboard and Ray's logs show this actor."""
+        return f"{type(self).__name__}({getattr(self.aggregate, 'name', str(self.id)[:8])})"
+
+    @cached_property
+    def node(self) -> str:
+        """The name of the node this owner runs on."""
+        return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
+
+    @cached_property
+    def myself(self) -> Any:
+        """This actor's own handle."""
+        return ray.get_runtime_context().current_actor
+
+    async def wake(self) -> None:
+        """Runs first in every new process, after a crash too: take up what the log says was going on."""
+        self._loop = asyncio.get_running_loop()
+
+    async def decide[T](self, decision: Callable[[A], T], *others: Aggregate) -> T:
+        """Let the aggregate decide on a copy, make it durable together with ``others``, and swap it in."""
+        async with self._deciding:
+            for _ in range(ATTEMPTS):
+                copy = deepcopy(self.aggregate)
+                result = decision(copy)
+                try:
+                    await self.log.append(copy, *others)
+                except VersionConflict:
+                    if others:
+                        raise
+                    self._rehydrate()
+                    continue
+                self.aggregate = copy
+                return result
+            raise VersionConflict(f"The {self.aggregate.kind} is changed too often; try again.")
+
+    def from_thread(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Let a device's thread say something to the owner; what goes wrong with it is logged."""
+        assert self._loop is not None
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).add_done_callback(self._log_failure)
+
+    def _log_failure(self, done: "Future[None]") -> None:
+        if not done.cancelled() and (error := done.exception()) is not None:
+            logger.error("%r could not take in what its device said", self, exc_info=error)
+
+    async def refresh(self) -> None:
+        """Somebody else changed the aggregate (its configuration): load it again."""
+        async with self._deciding:
+            self._rehydrate()
+
+    def _rehydrate(self) -> None:
+        mine = getattr(self.aggregate, "run", None) == self.run
+        self.aggregate = self._load()
+        if mine and getattr(self.aggregate, "run", None) != self.run:
+            self.leave()
+            raise Unavailable(f"This {self.aggregate.kind} has a new owner; try again.")
+
+    def leave(self) -> None:
+        """Stop this process on purpose, from wherever: Ray does not restart it, the next activation does."""
+        # Once only: a process that is owed an answer by itself never ends, and nobody could wake the owner again.
+        if not self._leaving:
+            self._leaving = True
+            self.myself.retire.remote()
+
+    async def retire(self) -> None:
+        """End the process once what it holds is let go, unless somebody needs it again meanwhile."""
+        try:
+            if not self.needed:
+                await self.let_go()
+        except Exception:
+            self._leaving = False
+            raise
+        if self.needed:  # from the beginning, or since somebody came while it let go
+            self._leaving = False
+        else:
+            ray.actor.exit_actor()  # type: ignore[no-untyped-call]
+
+    async def let_go(self) -> None:
+        """Close devices, peers and files; each owner says how."""
+
+    @property
+    def needed(self) -> bool:
+        """Whether somebody relies on this process now; each owner says who that may be."""
+        return False
+
+    def _load(self) -> A:
+        return self.log.load(self.aggregate_type, self.id)  # type: ignore[return-value]
+
+
+def configure_logging() -> None:
+    """Our own loggers at LOG_LEVEL; libraries speak from WARNING on."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for name in ("actors", "projections", "serve_app"):
+        logging.getLogger(name).setLevel(settings().log_level)
+
+
+def actor_name(kind: str, id: UUID) -> str:
+    """Under which name Ray knows the owner of an aggregate."""
+    return f"{kind}/{id}"
+
+
+def activate(owner: "type[Entity[Any]]", id: UUID) -> "ActorHandle[Any]":
+    """The owner of an aggregate; started where there is none (race-free: many callers get one process)."""
+    handle = ray.remote(owner).options(
+        name=actor_name(owner.aggregate_type.kind, id),
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        max_restarts=-1,
+        num_cpus=0,
+        max_concurrency=1000,
+    )
+    return cast("ActorHandle[Any]", handle.remote(str(id)))
+
+
+def living(kind: str, id: UUID) -> "ActorHandle[Any] | None":
+    """The owner of an aggregate if it is awake."""
+    try:
+        return ray.get_actor(actor_name(kind, id), namespace=NAMESPACE)
+    except ValueError:
+        return None
+
+
+async def ask(
+    owner: "type[Entity[Any]]", id: UUID, method: str, *args: Any, timeout_s: float = 30, repeatable: bool = False
+) -> Any:
+    """Wake the owner and call it. A ``repeatable`` call that meets a process on its way out is made to the next one."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return await call(activate(owner, id), method, *args, timeout_s=timeout_s)
+        except OwnerLost:
+            if not repeatable or time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(0.1)
+
+
+async def call(owner: "ActorHandle[Any]", method: str, *args: Any, timeout_s: float = 30) -> Any:
+    """Call an actor's method and translate how Ray says that it failed."""
+    answer = asyncio.ensure_future(_result(getattr(owner, method).remote(*args)))
+    answer.add_done_callback(_seen)
+    done, _ = await asyncio.wait({answer}, timeout=timeout_s)
+    if not done:
+        raise Unavailable(f"It has not answered within {timeout_s:.0f} s; ask again how it stands.")
+    try:
+        return answer.result()
+    except RayTaskError as error:
+        raise _cause(error) from error
+    except RayActorError as error:
+        raise OwnerLost("Its process was lost and is being restarted; try again in a few seconds.") from error
+
+
+async def _result(reference: "ray.ObjectRef[Any]") -> Any:
+    return await reference
+
+
+def _seen(answer: "asyncio.Future[Any]") -> None:
+    """A late failure of a call that nobody waits for any more is nobody's concern."""
+    if not answer.cancelled():
+        answer.exception()
+
+
+def _cause(error: RayTaskError) -> Exception:
+    """Ray raises a class derived from both its own error and the cause; the cause alone is what we mean."""
+    cause = error.cause if isinstance(error.cause, Exception) else None
+    return (
+        cause if isinstance(cause, GetiActionError) else GetiActionError("An owner failed; the server's log says how.")
+    )
+
+
+async def roll_call() -> list[dict[str, str]]:
+    """Every owner that Ray knows in our namespace: {name, state}."""
+    return await asyncio.to_thread(_roll_call)
+
+
+def _roll_call() -> list[dict[str, str]]:
+    # Brings the dashboard's libraries along, which no owner needs.
+    from ray.util.state import list_actors
+
+    # Told where, because it would refuse to choose among several Rays of one machine.
+    gcs = ray.get_runtime_context().gcs_address
+    states = list_actors(address=gcs, filters=[("ray_namespace", "=", NAMESPACE), ("state", "!=", "DEAD")])
+    return [{"name": actor.name, "state": actor.state} for actor in states if actor.name]

@@ -1,0 +1,157 @@
+"""Command ─► owner. Entities that own no device are decided here, in the replica; the others by their Ray actors."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+from uuid import UUID
+
+from actors.camera import CameraActor
+from actors.entity import ATTEMPTS, Entity, activate, ask, call, living
+from actors.log import Ack, Log, Once, VersionConflict, now
+from actors.recording import RecordingActor
+from actors.robot import RobotActor
+from actors.training import TrainingActor
+from domain import claims
+from domain.aggregate import Aggregate, DomainEvent
+from domain.camera import Camera
+from domain.errors import Conflict, NotFound, StaleVersion, Unavailable
+from domain.project import Project
+from domain.recording import Recording
+from domain.robot import Robot
+from domain.training import Job
+
+OWNERS: dict[type[Aggregate], type[Entity[Any]]] = {
+    Camera: CameraActor,
+    Robot: RobotActor,
+    Recording: RecordingActor,
+    Job: TrainingActor,
+}
+DELETION_ORDER = ("dataset", "environment", "camera", "robot", "model")
+
+
+class Gateway:
+    """One a replica. Every method answers after the log has what it did."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+
+    async def create(self, aggregate: Aggregate, once: Once | None = None) -> tuple[bool, Ack]:
+        """Append a new aggregate. Repeating the same create is (False, …); the same id with another body is 409."""
+        born = cast("DomainEvent", aggregate.pending_events[0])
+        try:
+            return True, await self.log.append(aggregate, once=once)
+        except VersionConflict:
+            return False, self._known(aggregate, born)
+
+    async def change[A: Aggregate](
+        self,
+        kind: type[A],
+        id: UUID,
+        decision: Callable[[A], object],
+        *,
+        project_id: UUID | None = None,
+        if_match: int | None = None,
+        once: Once | None = None,
+    ) -> Ack:
+        """Load, decide, append; again from the start when another writer was first. A living owner is told."""
+        for _ in range(ATTEMPTS):
+            aggregate = self.load(kind, id, project_id)
+            if if_match is not None and aggregate.version != if_match:
+                raise StaleVersion(f"This is version {aggregate.version} now, not {if_match}; read it again.")
+            decision(aggregate)
+            try:
+                ack = await self.log.append(aggregate, once=once)
+            except VersionConflict:
+                continue
+            await self._tell(kind, id)
+            return ack
+        raise Unavailable(f"The {kind.kind} is changed too often; try again.")
+
+    async def delete_project(self, id: UUID, *, if_match: int | None = None, once: Once | None = None) -> Ack:
+        """A project goes with all that lives in it, in one append."""
+        for _ in range(ATTEMPTS):
+            project = self.load(Project, id)
+            if if_match is not None and project.version != if_match:
+                raise StaleVersion(f"This is version {project.version} now, not {if_match}; read it again.")
+            held = self.log.holders(claims.member(id))
+            members = self._in_order(held)
+            for doomed in (*members, project):
+                doomed.delete(now())  # type: ignore[attr-defined]
+            try:
+                ack = await self.log.append(*members, project, once=once)
+            except VersionConflict:
+                continue
+            except Conflict:
+                if self.log.holders(claims.member(id)) == held:
+                    raise
+                continue  # somebody joined meanwhile
+            await asyncio.gather(*(self._tell(type(member), member.id) for member in members))
+            return ack
+        raise Unavailable("The project is changed too often; try again.")
+
+    def load[A: Aggregate](self, kind: type[A], id: UUID, project_id: UUID | None = None) -> A:
+        """The aggregate as it is now. Raises NotFound when it is not there, deleted, or another project's."""
+        aggregate = self.log.load(kind, id)
+        aggregate.must_exist()
+        if project_id is not None and getattr(aggregate, "project_id", None) != project_id:
+            raise NotFound.of(kind.kind, id)
+        return aggregate
+
+    def refer(self, project_id: UUID, kind: type[Aggregate], ids: Iterable[UUID]) -> None:
+        """Everything that a body names must live in the project. Raises UnknownReference."""
+        for id in ids:
+            try:
+                self.load(kind, id, project_id)
+            except NotFound:
+                raise claims.missing(claims.exists(kind.kind, id)) from None
+
+    def resume(self) -> None:
+        """After a cold start: wake the owners of every session and job that the log says is going on."""
+        for kind, id in self.log.running():
+            self.wake(kind, id)
+
+    def wake(self, kind: type[Aggregate], id: UUID) -> None:
+        """Start the owner where it sleeps; it takes up by itself what the log says is to be done."""
+        activate(OWNERS[kind], id)
+
+    async def ask(
+        self, kind: type[Aggregate], id: UUID, method: str, *args: Any, timeout_s: float = 30, repeatable: bool = False
+    ) -> Any:
+        """Call the owner, waking it where it sleeps. Its domain errors come back as themselves; a dead or silent
+        owner is Unavailable: the command may have happened, and repeating it tells."""
+        return await ask(OWNERS[kind], id, method, *args, timeout_s=timeout_s, repeatable=repeatable)
+
+    async def ask_if_awake(self, kind: type[Aggregate], id: UUID, method: str, timeout_s: float = 1) -> Any | None:
+        """What a living owner says, None when it sleeps or does not answer in time (telemetry, never truth)."""
+        try:
+            return await self.tell_if_awake(kind, id, method, timeout_s=timeout_s)
+        except Unavailable:
+            return None
+
+    async def tell_if_awake(
+        self, kind: type[Aggregate], id: UUID, method: str, *args: Any, timeout_s: float = 10
+    ) -> Any:
+        """Call the owner if there is one; None when it sleeps."""
+        owner = living(kind.kind, id)
+        return None if owner is None else await call(owner, method, *args, timeout_s=timeout_s)
+
+    def _known(self, aggregate: Aggregate, born: DomainEvent) -> Ack:
+        """How the thing of this id stands that was created in the same way before."""
+        first = self.log.stream(aggregate.id)[0]
+        if type(first) is not type(born) or _said(first) != _said(born):
+            raise Conflict(f"The id {aggregate.id} is already taken by something else; choose another.")
+        known = self.load(type(aggregate), aggregate.id)
+        return Ack(self.log.position(), known.version)
+
+    def _in_order(self, held: Iterable[tuple[type[Aggregate], UUID]]) -> list[Aggregate]:
+        """What lives in a project, what uses others first."""
+        return [self.log.load(kind, id) for wanted in DELETION_ORDER for kind, id in held if kind.kind == wanted]
+
+    async def _tell(self, kind: type[Aggregate], id: UUID) -> None:
+        if kind in OWNERS and (owner := living(kind.kind, id)):
+            owner.refresh.remote()
+
+
+def _said(event: DomainEvent) -> dict[str, Any]:
+    """What an event says but for the moment."""
+    return event.model_dump(exclude={"timestamp"})

@@ -1,0 +1,338 @@
+"""The event log. One append is one transaction: events, claims, rows of every view, the answer's idempotency key.
+
+This is the one place that knows recorders. SQLite's writers queue in the kernel, fairly, on a lock file beside the
+database; PostgreSQL's on the recorder's table lock. Each process writes from one thread, so that waiting for a lock
+never freezes an event loop, and a caller that has waited too long is told so while its append is sure not to happen.
+"""
+
+import asyncio
+import fcntl
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, cast
+from uuid import UUID
+
+import orjson
+from eventsourcing.persistence import StoredEvent
+from eventsourcing.utils import TopicError, resolve_topic
+from eventsourcing_sqlalchemy.datastore import SQLAlchemyDatastore
+from eventsourcing_sqlalchemy.recorders import SQLAlchemyApplicationRecorder
+from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+
+from actors import claims
+from domain import camera, dataset, environment, model, project, recording, robot, training
+from domain.aggregate import Aggregate, DomainEvent
+from domain.errors import Conflict, GetiActionError, KeyReused, LogBusy, NotFound, StorageFull, Unavailable
+from projections import database, fold, tables
+
+AGGREGATES: tuple[type[Aggregate], ...] = (
+    project.Project,
+    camera.Camera,
+    robot.Robot,
+    environment.Environment,
+    dataset.Dataset,
+    recording.Recording,
+    training.Job,
+    model.Model,
+)
+KINDS: dict[str, type[Aggregate]] = {aggregate.kind: aggregate for aggregate in AGGREGATES}
+LOCK_TIMEOUT_S = 5.0
+PAGE = 1000
+_NEWEST = select(func.max(tables.events.c.id))
+_TABLE_LOCK = text(f"LOCK TABLE {tables.events.name} IN EXCLUSIVE MODE")
+_FULL = ("disk is full", "no space", "could not extend file")
+
+logger = logging.getLogger(__name__)
+
+
+class VersionConflict(Conflict):
+    """Another process appended to this aggregate first: load it again and decide anew."""
+
+    code = "version_conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a request is answered with, and every repetition of it: HTTP status, body, aggregate version, position."""
+
+    status: int
+    body: Any
+    version: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """An Idempotency-Key within its scope. ``render`` makes the answer's body inside the transaction."""
+
+    scope: str
+    key: str
+    body_sha256: str
+    status: int
+    render: Callable[[Connection], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """An append that is durable: the position of its last event, the version that the (first) aggregate has now, and
+    the answer stored with it, if any."""
+
+    position: int
+    version: int
+    answer: Answer | None = None
+
+
+class Log:
+    """The log of one database. Cheap to make; reads on any thread; writes on its own one. An append waits for its
+    turn for ``lock_timeout_s`` at most."""
+
+    def __init__(self, url: str, lock_timeout_s: float = LOCK_TIMEOUT_S) -> None:
+        self._lock_timeout_s = lock_timeout_s
+        self.engine: Engine = database.engine(url)
+        self._recorder = SQLAlchemyApplicationRecorder(
+            SQLAlchemyDatastore(session_maker=sessionmaker(bind=self.engine)), events_table_name=tables.events.name
+        )
+        path = database.sqlite_path(url)
+        self._lock_path = path and path.with_name(path.name + ".lockfile")
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="log-writer")
+
+    def close(self) -> None:
+        self._writer.shutdown()
+        self.engine.dispose()
+
+    # reading
+
+    def load[A: Aggregate](self, kind: type[A], id: UUID) -> A:
+        """The aggregate as the log has it. Raises NotFound; a deleted one is loaded (its methods refuse)."""
+        aggregate: Any = None
+        for event in self.stream(id):
+            aggregate = event.mutate(aggregate)
+        if not isinstance(aggregate, kind):
+            raise NotFound.of(kind.kind, id)
+        return aggregate
+
+    def stream(self, id: UUID) -> list[DomainEvent]:
+        """All events of one aggregate, oldest first."""
+        events = tables.events.c
+        query = select(tables.events).where(events.originator_id == id).order_by(events.originator_version)
+        with self.engine.connect() as connection:
+            return [_decode(row) for row in connection.execute(query)]
+
+    def read(self, after: int = 0) -> Iterator[tuple[int, DomainEvent]]:
+        """The whole log from behind position ``after``, a page at a time."""
+        while page := self._page(after):
+            yield from page
+            after = page[-1][0]
+
+    def _page(self, after: int) -> list[tuple[int, DomainEvent]]:
+        events = tables.events.c
+        query = select(tables.events).where(events.id > after).order_by(events.id).limit(PAGE)
+        with self.engine.connect() as connection:
+            return [(row.id, _decode(row)) for row in connection.execute(query)]
+
+    def position(self) -> int:
+        """The position of the newest event; 0 in an empty log."""
+        with self.engine.connect() as connection:
+            return _newest(connection)
+
+    def holders(self, key: str) -> list[tuple[type[Aggregate], UUID]]:
+        """The aggregates that hold a claim."""
+        with self.engine.connect() as connection:
+            owners = [owner.split(":") for owner in claims.holders(connection, key)]
+        return [(KINDS[kind], UUID(id)) for kind, id in owners]
+
+    def running(self) -> list[tuple[type[Aggregate], UUID]]:
+        """The sessions and jobs that have not ended."""
+        with self.engine.connect() as connection:
+            owners = [owner.split(":") for owner in claims.owners(connection, slot="busy")]
+        return [(KINDS[kind], UUID(id)) for kind, id in owners]
+
+    def view_positions(self) -> dict[str, int]:
+        """How far each view is folded."""
+        table = tables.positions
+        with self.engine.connect() as connection:
+            return {row.view: row.position for row in connection.execute(select(table.c.view, table.c.position))}
+
+    def answered(self, scope: str, key: str, body_sha256: str) -> Answer | None:
+        """The answer given before to this key. Raises KeyReused when it came with another body."""
+        with self.engine.connect() as connection:
+            return _answered(connection, scope, key, body_sha256)
+
+    # writing
+
+    async def append(self, *aggregates: Aggregate, once: Once | None = None) -> Ack:
+        """Make the pending events of all aggregates durable, or none. A cancelled caller does not half-do it.
+
+        Raises VersionConflict, the refusal of a claim, KeyReused, LogBusy or StorageFull (then nothing happened), or
+        Unavailable (it may have happened).
+        """
+        ack = await self._append(aggregates, aggregates[0].version, once)
+        for aggregate in aggregates:
+            aggregate.collect_events()
+        return ack
+
+    async def _append(self, aggregates: Iterable[Aggregate], version: int, once: Once | None) -> Ack:
+        events = [event for aggregate in aggregates for event in cast("list[DomainEvent]", aggregate.pending_events)]
+        stored = [_encode(event) for event in events]
+        ticket = _Ticket()
+        written = asyncio.wrap_future(self._writer.submit(self._commit, ticket, version, events, stored, once))
+        done, _ = await asyncio.wait({written}, timeout=self._lock_timeout_s)
+        if not done and ticket.abandon():
+            written.cancel()
+            raise _busy()
+        return await asyncio.shield(written)
+
+    async def remember(self, once: Once, version: int) -> Answer:
+        """Keep the answer of a command whose events were appended by its owner. ``version`` is what it leads to."""
+        ack = await self._append((), version, once)
+        assert ack.answer is not None
+        return ack.answer
+
+    def rebuild(self) -> int:
+        """Make claims and views anew from the whole log, in one transaction that other writers wait for. Returns the
+        number of events."""
+        count = 0
+        with self._turn(_Ticket()) as connection:
+            connection.execute(tables.claims.delete())
+            for position, event in self.read():
+                claims.apply(connection, position, event)
+                count += 1
+            fold.rebuild(connection, self.read())
+        return count
+
+    def _commit(
+        self,
+        ticket: "_Ticket",
+        version: int,
+        events: list[DomainEvent],
+        stored: list[StoredEvent],
+        once: Once | None,
+    ) -> Ack:
+        try:
+            with self._turn(ticket) as connection:
+                if once and (answer := _answered(connection, once.scope, once.key, once.body_sha256)):
+                    return Ack(answer.position, answer.version, answer)
+                position = self._record(connection, events, stored) if events else _newest(connection)
+                return Ack(position, version, _remember(connection, once, version, position) if once else None)
+        except IntegrityError as error:
+            raise _conflict(error) from error
+        except (OperationalError, self.engine.dialect.loaded_dbapi.OperationalError) as error:  # SQLAlchemy's, or raw
+            raise _operational(error) from error
+
+    def _record(self, connection: Connection, events: list[DomainEvent], stored: list[StoredEvent]) -> int:
+        with Session(bind=connection, join_transaction_mode="rollback_only") as session:
+            positions = self._recorder.insert_events(stored, session=session) or []
+            for position, event in zip(positions, events, strict=True):
+                claims.apply(connection, position, event)
+            fold.fold(connection, list(zip(positions, events, strict=True)))
+            return int(positions[-1])
+
+    @contextmanager
+    def _turn(self, ticket: "_Ticket") -> Iterator[Connection]:
+        """The writer's transaction, entered when it is our turn: nobody else writes while keys, claims and versions are
+        looked at in it."""
+        with ExitStack() as stack:
+            if self._lock_path is not None:
+                fcntl.flock(stack.enter_context(self._lock_path.open("ab")), fcntl.LOCK_EX)
+            connection = stack.enter_context(self.engine.connect())
+            stack.enter_context(database.begin_immediate(connection))
+            if self._lock_path is None:
+                connection.execute(_TABLE_LOCK)
+            ticket.begin()
+            yield connection
+
+
+class _Ticket:
+    """Decides between a caller that gives up waiting and the writer that begins: exactly one of them wins."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._state = "waiting"
+
+    def begin(self) -> None:
+        """The writer has the lock. Raises LogBusy when the caller is gone: then nothing must be written."""
+        with self._lock:
+            if self._state == "abandoned":
+                raise _busy()
+            self._state = "begun"
+
+    def abandon(self) -> bool:
+        """True when the append is now sure not to happen; False when it has begun and must be waited for."""
+        with self._lock:
+            if self._state == "begun":
+                return False
+            self._state = "abandoned"
+            return True
+
+
+def now() -> datetime:
+    """The one wall clock of the write side; the domain is handed its times."""
+    return datetime.now(UTC)
+
+
+def _encode(event: DomainEvent) -> StoredEvent:
+    state = event.model_dump_json(exclude={"originator_id", "originator_version"}).encode()
+    return StoredEvent(event.originator_id, event.originator_version, event.TOPIC, state)
+
+
+def _decode(row: Any) -> DomainEvent:
+    try:
+        kind = resolve_topic(row.topic)
+    except TopicError as error:
+        raise GetiActionError(
+            f"The log holds an event '{row.topic}' at position {row.id} that this release does not know. "
+            "It was written by a newer release: start that one."
+        ) from error
+    fields = orjson.loads(row.state)
+    fields.update(originator_id=row.originator_id, originator_version=row.originator_version)
+    return cast("DomainEvent", kind.model_validate(fields, strict=False))
+
+
+def _answered(connection: Connection, scope: str, key: str, body_sha256: str) -> Answer | None:
+    table = tables.idempotency
+    row = connection.execute(select(table).where(table.c.scope == scope, table.c.key == key)).first()
+    if row is None:
+        return None
+    if row.body_sha256 != body_sha256:
+        raise KeyReused("This Idempotency-Key came before with another body; use a new key for a new request.")
+    return Answer(row.status, row.answer["body"], row.answer["version"], row.position)
+
+
+def _remember(connection: Connection, once: Once, version: int, position: int) -> Answer:
+    answer = Answer(once.status, once.render(connection), version, position)
+    row = {"scope": once.scope, "key": once.key, "body_sha256": once.body_sha256, "status": once.status}
+    kept = {"version": version, "body": answer.body}
+    connection.execute(tables.idempotency.insert(), {**row, "answer": kept, "created_at": now(), "position": position})
+    return answer
+
+
+def _newest(connection: Connection) -> int:
+    return connection.scalar(_NEWEST) or 0
+
+
+def _busy() -> LogBusy:
+    return LogBusy("Others kept the event log for too long; nothing was done, try again.")
+
+
+def _conflict(error: IntegrityError) -> GetiActionError:
+    """Every other rule was checked under the lock, so what is left is a version that another process took."""
+    return VersionConflict(f"Another process wrote first ({type(error.orig).__name__}); load and decide again.")
+
+
+def _operational(error: Exception) -> GetiActionError:
+    said = str(getattr(error, "orig", error)).lower()
+    if any(sign in said for sign in _FULL):
+        return StorageFull("The disk that holds the database is full; free some space, then try again.")
+    if "lock" in said or "timeout" in said:
+        return _busy()
+    logger.error("the database failed", exc_info=error)
+    return Unavailable(
+        "The database failed, so the command may have happened or not: ask how it stands. The server's log says more."
+    )

@@ -1,0 +1,383 @@
+"""The owner of a recording session: coordinates the parts of each episode, checks, seals, publishes.
+
+The parts write their own files in their own processes; this one says when row 0 is, which row is the last, and makes
+the episode of what they wrote. After a crash it takes up what the log says was going on: an episode that was being
+recorded is interrupted with the rows that are whole, one that was being saved is saved.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+from uuid import UUID
+
+from actors.entity import ATTEMPTS, Entity
+from actors.log import VersionConflict, now
+from actors.parts import FINISH_S, OPEN_S, Parts
+from domain.camera import Camera
+from domain.dataset import Dataset, EpisodeFacts
+from domain.errors import Conflict, GetiActionError, Unavailable
+from domain.recording import (
+    KeepEpisode,
+    Recording,
+    RecordingState,
+    SaveEpisode,
+    StartEpisode,
+    Take,
+)
+from domain.robot import Robot
+from settings import settings
+
+if TYPE_CHECKING:
+    from actors.capture.manifest import EpisodeMeta
+    from actors.capture.pacing import TakeProgress
+    from actors.capture.report import TakeReport
+
+LEAD_NS = 400_000_000
+"""Row 0 lies this far ahead when an episode starts, so that every part is ready for it."""
+BEAT_S = 0.5
+
+
+class RecordingActor(Entity[Recording]):
+    """Commands run one at a time; between them a heartbeat renews the parts' leases and watches the devices."""
+
+    aggregate_type: ClassVar = Recording
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self._commands = asyncio.Lock()
+        self._opened = asyncio.Event()
+        self._progress: list[TakeProgress] = []
+        self._t0_ns = 0
+        self._used_at = time.monotonic()
+        self._parts = Parts(self.id, self.aggregate.camera_ids, self.aggregate.robot_id)
+        self._keys: list[str] = []
+        self._stopping = False
+
+    async def wake(self) -> None:
+        await super().wake()
+        async with self._commands:
+            if not self.aggregate.ended:
+                await self._take_up()
+            self._opened.set()
+        if self.aggregate.ended:
+            self.leave()
+        else:
+            await self._beat_until_closed()
+
+    async def opened(self) -> None:
+        """Returns once every device delivers. Raises Unavailable with the reason when the session failed to open."""
+        await asyncio.wait_for(self._opened.wait(), OPEN_S + FINISH_S)
+        if self.aggregate.state is RecordingState.FAILED:
+            raise Unavailable(f"The session could not open: {self.aggregate.reason}", code="recording_failed")
+
+    async def start_episode(self, command: StartEpisode, episode_id: str) -> dict[str, Any]:
+        """Begin an episode; answers {episode_id}. Row 0 is taken a moment after."""
+        async with self._commands:
+            await self._used()
+            id = command.episode_id or UUID(episode_id)
+            started_before = self.aggregate.take is not None
+            if not started_before:
+                await self._hold_devices()
+            await self.decide(lambda recording: recording.start(id, command, now()))
+            if not started_before:
+                await self._begin_or_discard(id)
+            return {"episode_id": str(id)}
+
+    async def save_episode(self, command: SaveEpisode) -> dict[str, Any]:
+        """End the open episode; answers its facts once it is durable and in the dataset."""
+        async with self._commands:
+            await self._used()
+            if command.episode_id not in self.aggregate.saved:
+                rows = self._rows_by_now()
+                self._must_write()
+                await self.decide(lambda recording: recording.end(command, rows, now()))
+                await self._or_interrupt(self._finish)
+            return await self._saved(command.episode_id)
+
+    async def keep_episode(self, command: KeepEpisode) -> dict[str, Any]:
+        """Save what is whole of an interrupted episode."""
+        async with self._commands:
+            await self._used()
+            if command.episode_id not in self.aggregate.saved:
+                await self.decide(lambda recording: recording.keep(command, now()))
+                await self._or_interrupt(self._seal_and_publish)
+            return await self._saved(command.episode_id)
+
+    async def discard_episode(self, episode_id: str) -> dict[str, Any]:
+        async with self._commands:
+            await self._used()
+            await self._discard(UUID(episode_id))
+            return {"episode_id": episode_id}
+
+    async def close(self, reason: str) -> None:
+        """End the session; an open episode is kept as interrupted."""
+        async with self._commands:
+            if self.aggregate.take is not None:
+                await self._interrupt("the session was closed")
+            await self._parts.release()
+            await self.decide(lambda recording: recording.close(reason, now()))
+            self._stopping = True
+        self.leave()
+
+    async def live(self) -> dict[str, Any] | None:
+        """Live numbers of the open episode, worst of all parts; None between episodes."""
+        take = self.aggregate.take
+        if take is None:
+            return None
+        rows = min((part.rows for part in self._progress), default=0)
+        seconds = (time.monotonic_ns() - self._t0_ns) / 1e9
+        return {
+            "episode_id": str(take.episode_id),
+            "row": rows,
+            "measured_fps": round(rows / seconds, 2) if seconds > 0 and rows else 0.0,
+            "dropped": max((part.dropped for part in self._progress), default=0),
+            "stale": max((part.stale for part in self._progress), default=0),
+            "robot": await self._parts.robot_stats(),
+        }
+
+    # opening and taking up
+
+    async def _take_up(self) -> None:
+        """Bring the world to where the log says the session is."""
+        match self.aggregate.state:
+            case RecordingState.RECORDING:
+                await self._interrupt("the session's process was lost")
+            case RecordingState.SAVING:
+                await self._or_interrupt(self._finish_late, quiet=True)
+            case _:
+                pass
+        if self.aggregate.dataset_id is not None:
+            await asyncio.to_thread(self._publish, self._dataset)
+        try:
+            await asyncio.wait_for(self._hold_devices(), OPEN_S)
+        except (GetiActionError, TimeoutError) as error:
+            reason = getattr(error, "detail", f"its devices did not answer within {OPEN_S:.0f} s")
+            await self._parts.release()
+            await self.decide(lambda recording: recording.fail(reason, now()))
+        else:
+            await self.decide(lambda recording: recording.ready(self.run, self.node, now()))
+
+    async def _hold_devices(self) -> None:
+        """Wake and keep every device; refuse those whose rows would not fit the dataset's."""
+        from actors.capture.manifest import feature_keys
+        from actors.capture.tables import warm_up
+
+        await self._parts.hold(self.aggregate.tele_operator)
+        names = [self.log.load(Camera, id).name for id in self.aggregate.camera_ids]
+        self._keys = feature_keys(names)
+        if self.aggregate.dataset_id is not None:
+            await asyncio.to_thread(warm_up)
+            await asyncio.to_thread(self._refuse_misfit, self._dataset)
+
+    def _refuse_misfit(self, dataset: Dataset) -> None:
+        from actors.capture.episode import episode_folder
+        from actors.capture.manifest import read_manifest, refuse_misfit
+
+        if dataset.episodes:
+            first = read_manifest(episode_folder(self._dataset_folder, dataset.episodes[0].episode_id))
+            sizes = dict(zip(self._keys, self._parts.sizes, strict=True))
+            refuse_misfit(first, sizes, self._parts.joint_names)
+
+    # one episode
+
+    async def _begin(self) -> None:
+        self._progress = []
+        self._t0_ns = time.monotonic_ns() + LEAD_NS
+        take = self._open_take
+        await self._parts.reset(self._t0_ns, self.aggregate.fps, take.number)
+        if self.aggregate.dataset_id is None:
+            return
+        from actors.capture.episode import open_take
+
+        folder = str(await asyncio.to_thread(open_take, self._dataset_folder, self._meta(take)))
+        await self._parts.begin(folder, self._keys, self._t0_ns, self.aggregate.fps)
+
+    async def _begin_or_discard(self, episode_id: UUID) -> None:
+        """An episode that cannot even begin leaves nothing behind."""
+        try:
+            await self._begin()
+        except GetiActionError:
+            await self._discard(episode_id)
+            raise
+
+    async def _discard(self, episode_id: UUID) -> None:
+        from actors.capture.episode import discard
+
+        was_open = self.aggregate.take is not None
+        await self.decide(lambda recording: recording.discard(episode_id, now()))
+        if was_open:
+            await self._stop_parts()
+        if self.aggregate.dataset_id is not None:
+            await asyncio.to_thread(discard, self._take_folder(episode_id))
+
+    async def _finish(self) -> None:
+        """Let every part write up to the last row, then seal."""
+        last_row = (self._open_take.rows or 0) - 1
+        await self._seal_and_publish(await self._parts.finish(last_row))
+
+    async def _finish_late(self) -> None:
+        """The same after this process was lost while saving: parts that were lost too have left their rows on disk."""
+        await self._stop_parts()
+        await self._seal_and_publish()
+
+    async def _seal_and_publish(self, reports: "Sequence[TakeReport]" = ()) -> None:
+        """The take becomes an immutable episode, the log learns of it, and a new version shows it. Without the reports
+        of all its parts it is one that was interrupted."""
+        from actors.capture.episode import seal
+
+        take, folder = self._open_take, self._take_folder(self._open_take.episode_id)
+        meta = (await asyncio.to_thread(_noted_meta, folder)).model_copy(update=take.label)
+        facts = await asyncio.to_thread(seal, folder, meta, reports, take.rows)
+        dataset = await self._add_to_dataset(facts)
+        await asyncio.to_thread(self._publish, dataset)
+
+    async def _add_to_dataset(self, facts: EpisodeFacts) -> Dataset:
+        for _ in range(ATTEMPTS):
+            dataset = self._dataset
+            index = dataset.add_episode(facts, now())
+            try:
+                await self.decide(lambda recording, index=index: recording.saved_as(facts, index, now()), dataset)  # type: ignore[misc]
+            except VersionConflict:
+                await self.refresh()
+                continue
+            return dataset
+        raise Unavailable("The dataset is changed too often; save again.")
+
+    def _publish(self, dataset: Dataset) -> None:
+        from actors.capture.episode import episode_folder
+        from actors.capture.lerobot_meta import DatasetInfo
+        from actors.capture.lerobot_v3 import publish
+        from actors.capture.manifest import read_manifest
+
+        """Bring the newest version on disk to what the log says; nothing to do when it is there."""
+        folder, episodes = self._dataset_folder, [episode.episode_id for episode in dataset.episodes]
+        if not episodes:
+            return
+        meta = read_manifest(episode_folder(folder, episodes[0])).meta
+        info = DatasetInfo(meta.fps, meta.robot_type, meta.joint_names, meta.control_hz)
+        publish(folder, dataset.content_version, episodes, info)
+
+    async def _saved(self, episode_id: UUID) -> dict[str, Any]:
+        from actors.capture.episode import episode_folder
+        from actors.capture.manifest import read_facts
+
+        facts = await asyncio.to_thread(read_facts, episode_folder(self._dataset_folder, episode_id))
+        return {**facts.model_dump(mode="json"), "episode_index": self.aggregate.saved[episode_id]}
+
+    async def _or_interrupt(self, step: Callable[[], Awaitable[None]], *, quiet: bool = False) -> None:
+        """Do a step of an episode; if it fails, the episode is interrupted and the caller told why."""
+        try:
+            await step()
+        except GetiActionError as error:
+            if self.aggregate.take is not None:
+                await self._interrupt(error.detail)
+            if not quiet:
+                raise
+
+    async def _interrupt(self, reason: str) -> None:
+        await self._stop_parts()
+        if self.aggregate.dataset_id is None:  # practice: nothing was written that could be kept
+            await self._discard(self._open_take.episode_id)
+            return
+        rows = await asyncio.to_thread(_whole_rows, self._take_folder(self._open_take.episode_id))
+        await self.decide(lambda recording: recording.interrupt(rows, reason, now()))
+
+    async def _stop_parts(self) -> None:
+        await self._parts.stop()
+        self._progress = []
+
+    # heartbeat
+
+    async def _beat_until_closed(self) -> None:
+        while not self._stopping:
+            await asyncio.sleep(BEAT_S)
+            if self._commands.locked():
+                continue
+            if time.monotonic() - self._used_at > self.aggregate.idle_timeout_s:
+                await self.close(f"no command for {timedelta(seconds=self.aggregate.idle_timeout_s)}")
+                return
+            async with self._commands:
+                await self._beat()
+
+    async def _beat(self) -> None:
+        if self.aggregate.take is None or self.aggregate.dataset_id is None or self._stopping:
+            return
+        try:
+            self._progress = await self._parts.renew()
+        except GetiActionError as error:
+            await self._interrupt(error.detail)
+
+    async def _used(self) -> None:
+        """A command came: the session is not idle. Refuses when it has ended."""
+        self._used_at = time.monotonic()
+        if self.aggregate.ended:
+            raise Conflict(f"The session is {self.aggregate.state}: {self.aggregate.reason}. Open a new one.")
+
+    # small things
+
+    @property
+    def _dataset(self) -> Dataset:
+        assert self.aggregate.dataset_id is not None
+        return self.log.load(Dataset, self.aggregate.dataset_id)
+
+    @property
+    def _dataset_folder(self) -> Path:
+        return settings().datasets_dir / str(self.aggregate.dataset_id)
+
+    def _take_folder(self, episode_id: UUID) -> Path:
+        return self._dataset_folder / "takes" / str(episode_id)
+
+    @property
+    def _open_take(self) -> Take:
+        assert self.aggregate.take is not None
+        return self.aggregate.take
+
+    def _must_write(self) -> None:
+        if self.aggregate.dataset_id is None:
+            raise Conflict("This is practice: nothing is written. Open a session with a dataset_id to save episodes.")
+
+    def _rows_by_now(self) -> int:
+        from actors.capture.clock import SessionClock
+
+        return SessionClock(self._t0_ns, self.aggregate.fps).last_row(time.monotonic_ns()) + 1
+
+    def _meta(self, take: Take) -> "EpisodeMeta":
+        from actors.capture.manifest import EpisodeMeta
+
+        assert self.aggregate.dataset_id is not None
+        return EpisodeMeta(
+            episode_id=take.episode_id,
+            recording_id=self.id,
+            dataset_id=self.aggregate.dataset_id,
+            task=take.task,
+            fps=self.aggregate.fps,
+            started_at=take.started_at,
+            t0_ns=self._t0_ns,
+            robot_type=self.log.load(Robot, self.aggregate.robot_id).type,
+            joint_names=self._parts.joint_names,
+            control_hz=self._parts.control_hz,
+            cameras=tuple(self._keys),
+        )
+
+
+def _noted_meta(take_folder: Path) -> "EpisodeMeta":
+    """What was noted of an episode when it began, whether it was sealed meanwhile or not."""
+    from actors.capture.episode import episode_folder, read_meta
+    from actors.capture.manifest import read_manifest
+
+    sealed = episode_folder(take_folder.parent.parent, UUID(take_folder.name))
+    return read_manifest(sealed).meta if sealed.exists() else read_meta(take_folder)
+
+
+def _whole_rows(take_folder: Path) -> int:
+    """How many rows of a take are whole; 0 when it never came to files."""
+    from actors.capture.episode import salvage
+    from domain.errors import NotFound
+
+    try:
+        return salvage(take_folder)
+    except NotFound:
+        return 0

@@ -1,0 +1,154 @@
+"""The owner of a robot: the one process that runs its control loop and records its part of an episode."""
+
+import asyncio
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from actors.entity import Entity
+from actors.log import now
+from domain.errors import Conflict, DeviceError, GetiActionError
+from domain.robot import Robot
+
+if TYPE_CHECKING:
+    from actors.capture.pacing import TakeProgress
+    from actors.capture.report import TakeReport
+    from actors.capture.rows import RobotTake
+    from actors.devices.base import RobotDriver, Sample
+    from actors.devices.control import ControlLoop
+
+FIRST_SAMPLE_S = 5.0
+LEAD_NS = 40_000_000
+"""A state is observed more than a period of a 30 fps camera before its row, so that every camera shows it by then."""
+
+
+class RobotActor(Entity[Robot]):
+    """A session holds the robot; without one its loop does not run."""
+
+    aggregate_type: ClassVar = Robot
+
+    def __init__(self, id: str) -> None:
+        from actors.devices.ring import Ring
+
+        super().__init__(id)
+        self._control: ControlLoop | None = None
+        self._ring: Ring[Sample] = Ring()
+        self._tele_operator: str | None = None
+        self._holder: str | None = None
+        self._driver: RobotDriver
+        self._take: RobotTake | None = None
+        self._opening = asyncio.Lock()
+
+    async def hold(self, holder: str, tele_operator: str) -> dict[str, Any]:
+        """Connect for the session ``holder``, let ``tele_operator`` drive, and answer {joint_names, control_hz} once a
+        first sample came."""
+        self._holder = holder
+        async with self._opening:
+            if self._control is None:
+                await self._connect()
+        if tele_operator != self._tele_operator:
+            await asyncio.to_thread(self._drive, tele_operator)
+        await self._first_sample()
+        return {"joint_names": list(self._driver.joint_names), "control_hz": self._driver.control_hz}
+
+    async def release(self, holder: str) -> None:
+        """The session is over: stop where the robot is and let it go."""
+        if self._holder == holder:
+            self._holder = None
+            self.leave()
+
+    @property
+    def needed(self) -> bool:
+        return self._holder is not None and not self.aggregate.deleted
+
+    async def begin_episode(self, t0_ns: int, fps: int, number: int) -> None:
+        """Reset to the start of episode ``number``; the control loop's ticks keep step with rows at t0 + k / fps."""
+        from actors.capture.clock import SessionClock
+
+        await asyncio.to_thread(self._running().start_episode, SessionClock(t0_ns, fps), number)
+
+    async def begin_take(self, folder: str, t0_ns: int, fps: int) -> None:
+        """Record the robot's part of an episode: state and action at t0 + k / fps into ``folder``."""
+        from actors.capture.clock import SessionClock
+        from actors.capture.rows import RobotTake
+
+        await self.abort_take()
+        await self._first_sample()
+        joints, hz = self._driver.joint_names, self._driver.control_hz
+        self._take = RobotTake(self._ring, SessionClock(t0_ns, fps), Path(folder), joints, control_hz=hz)
+        await asyncio.to_thread(self._take.start)
+
+    async def renew_take(self) -> "TakeProgress":
+        take = self._running_take()
+        if (error := self._running().error) is not None:
+            await asyncio.to_thread(take.abort)
+            raise DeviceError(f"Robot '{self.aggregate.name}' was lost: {error}")
+        return take.renew()
+
+    async def finish_take(self, last_row: int, timeout_s: float) -> "TakeReport":
+        report = await asyncio.to_thread(self._running_take().finish, last_row, timeout_s)
+        self._take = None
+        return report
+
+    async def abort_take(self) -> None:
+        take, self._take = self._take, None
+        if take is not None:
+            await asyncio.to_thread(take.abort)
+
+    async def stats(self) -> dict[str, Any]:
+        """Live numbers: ticks, late ticks, the newest state, the task's own verdict."""
+        sample = self._ring.latest()
+        state = [round(float(value), 2) for value in sample.state] if sample else None
+        return {**asdict(self._running().stats), "state": state, "success": sample.success if sample else None}
+
+    async def refresh(self) -> None:
+        await super().refresh()
+        self._holder = None
+        self.leave()
+
+    async def let_go(self) -> None:
+        await self.abort_take()
+        control, self._control = self._control, None
+        if control is not None:
+            await asyncio.to_thread(control.stop)
+        if not self.aggregate.deleted:
+            await self.decide(lambda robot: robot.disconnect("nobody needs it", now()))
+
+    async def _connect(self) -> None:
+        from actors.devices import robot_driver
+        from actors.devices.control import ControlLoop
+
+        robot = self.aggregate
+        cell_id = f"{robot.project_id}-{robot.payload['seed']}"
+        self._driver = robot_driver(robot.type, robot.payload, cell_id=cell_id)
+        control = ControlLoop(self._driver, self._ring, LEAD_NS)
+        try:
+            await asyncio.to_thread(control.start)
+        except GetiActionError as error:
+            reason = error.detail
+            await self.decide(lambda robot: robot.fail(reason, now()))
+            raise
+        self._control = control
+        await self.decide(lambda robot: robot.connect(self.run, self.node, now()))
+
+    async def _first_sample(self) -> None:
+        """The loop has ticked since it was connected, or since the episode began."""
+        if await asyncio.to_thread(self._ring.wait_newer, -1, FIRST_SAMPLE_S) is None:
+            raise DeviceError(f"Robot '{self.aggregate.name}' gave no sample within {FIRST_SAMPLE_S:.0f} s.")
+
+    def _drive(self, tele_operator: str) -> None:
+        from actors.devices import teleoperator
+
+        seed = self.aggregate.payload["seed"]
+        self._running().set_source(None if tele_operator == "none" else teleoperator(tele_operator, seed=seed))
+        self._tele_operator = tele_operator
+
+    def _running(self) -> "ControlLoop":
+        if self._control is None:
+            raise Conflict(f"Robot '{self.aggregate.name}' is not connected; its process was restarted.")
+        return self._control
+
+    def _running_take(self) -> "RobotTake":
+        if self._take is None:
+            raise Conflict(f"Robot '{self.aggregate.name}' has no episode open; its process was restarted.")
+        return self._take

@@ -1,0 +1,83 @@
+"""Training and evaluation jobs, and what can be trained."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import orjson
+from fastapi import APIRouter, Request, Response
+
+from actors.gateway import Gateway
+from actors.log import now
+from actors.routes.write import Writing
+from actors.training import model_id_of
+from domain.dataset import Dataset
+from domain.errors import Invalid
+from domain.model import Model
+from domain.training import Evaluate, InterruptJob, Job, Train
+from projections import queries
+from settings import settings
+
+router = APIRouter(prefix="/api", tags=["jobs"])
+
+
+@router.get("/policies")
+async def policies() -> list[dict[str, Any]]:
+    """What can be trained, with the JSON schema of each policy's arguments."""
+    from actors.learning.policies import catalogue
+
+    return catalogue()
+
+
+@router.post("/jobs:train", status_code=202)
+async def train(command: Train, write: Writing) -> Response:
+    """Checked at submit: the policy is known, the dataset has episodes. The job is watched at /api/jobs/{id}."""
+    from actors.learning.policies import validate
+
+    validate(command.policy, command.policy_args)
+    write.gateway.refer(command.project_id, Dataset, [command.dataset_id])
+    dataset = write.gateway.load(Dataset, command.dataset_id)
+    id = write.new_id(command.id)
+    return await _submit(write, Job.train(id, model_id_of(id), command, dataset, now()))
+
+
+@router.post("/models/{model_id}:evaluate", status_code=202)
+async def evaluate(model_id: UUID, command: Evaluate, write: Writing) -> Response:
+    """Rollouts of the model, of the scripted expert and of a random policy on the same seeds."""
+    model = write.gateway.load(Model, model_id)
+    if not any(export.reason is None for export in model.exports):
+        raise Invalid("This model has no export that can act; train it with export=['torch'] at least.")
+    return await _submit(write, Job.evaluate(write.new_id(command.id), command, model, now()))
+
+
+@router.post("/jobs/{job_id}:interrupt")
+async def interrupt(job_id: UUID, write: Writing, command: InterruptJob | None = None) -> Response:
+    """Ends the job as canceled, with a checkpoint kept; answers once it has ended."""
+    write.gateway.load(Job, job_id).check_live()
+    ask = partial(write.gateway.ask, Job, job_id, "interrupt", timeout_s=30)
+    return await write.ask(200, ask, partial(queries.job, id=job_id))
+
+
+@router.get("/jobs/{job_id}/metrics")
+async def metrics(job_id: UUID, request: Request) -> list[dict[str, Any]]:
+    """The whole curve: one row each time the training logged (step, loss, …)."""
+    gateway: Gateway = request.app.state.gateway
+    gateway.load(Job, job_id)
+    return _rows(settings().jobs_dir / str(job_id) / "metrics.jsonl")
+
+
+async def _submit(write: Writing, job: Job) -> Response:
+    async def submitted() -> None:
+        await write.gateway.create(job)
+        write.gateway.wake(Job, job.id)
+
+    return await write.ask(202, submitted, partial(queries.job, id=job.id))
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a file that may be written to at this moment."""
+    if not path.exists():
+        return []
+    text = path.read_bytes()
+    return [orjson.loads(line) for line in text[: text.rfind(b"\n") + 1].splitlines()]

@@ -1,0 +1,101 @@
+"""Every error as application/problem+json (RFC 9457), rendered here alone. No path, no stack trace in a body."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from actors.routes.write import Repeated, render
+from domain.errors import GetiActionError, Malformed, NotFound, TooLarge, UnsupportedMedia
+
+RETRY_AFTER_S = 2
+KNOWN = {error.status: (error.code, error.title) for error in (Malformed, NotFound, TooLarge, UnsupportedMedia)}
+KNOWN[405] = ("method_not_allowed", "Method not allowed")
+
+logger = logging.getLogger(__name__)
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(Repeated, _repeated)
+    app.add_exception_handler(GetiActionError, _domain)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def problem(
+    path: str, status: int, code: str, title: str, detail: str, headers: dict[str, str] | None = None, **extra: Any
+) -> Response:
+    """A problem document, with the older clients' error_code, message and http_status in it."""
+    document = {
+        "type": f"urn:geti-action:{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": path,
+        "error_code": code,
+        "message": detail,
+        "http_status": status,
+        **extra,
+    }
+    return Response(orjson.dumps(document), status, headers, "application/problem+json")
+
+
+async def _repeated(request: Request, repeated: Exception) -> Response:
+    assert isinstance(repeated, Repeated)
+    return render(repeated.answer)
+
+
+async def _domain(request: Request, error: Exception) -> Response:
+    assert isinstance(error, GetiActionError)
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if error.status == 503 else None
+    if error.status >= 500:
+        cause = error if error.status == 500 else None
+        logger.warning("%s %s: %s", request.method, request.url.path, error.detail, exc_info=cause)
+    return problem(request.url.path, error.status, error.error_code, error.title, error.detail, headers, **error.extra)
+
+
+async def _validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    errors = [
+        {"loc": _location(item, error.body), "message": item["msg"], "type": item["type"]} for item in error.errors()
+    ]
+    detail = "; ".join(f"{item['loc']}: {item['message']}" for item in errors[:5])
+    return problem(request.url.path, 422, "validation_error", "Validation failed", detail, errors=errors)
+
+
+def _location(item: dict[str, Any], body: Any) -> str:
+    """``payload.width`` rather than ``body.simulated.payload.width``: where it is for whoever wrote the body."""
+    where, *steps = item["loc"]
+    found = [*_steps(steps, body, missing=item["type"] == "missing")] if where == "body" else [*map(str, steps)]
+    if item["type"].startswith("union_tag"):
+        found.append(item["ctx"]["discriminator"].strip("'"))
+    return ".".join(found) or where
+
+
+def _steps(steps: Sequence[int | str], value: Any, *, missing: bool) -> Iterator[str]:
+    """The steps that lead through the body; those between are names of the types that were tried."""
+    for index, step in enumerate(steps):
+        inside = step in value if isinstance(value, dict) else isinstance(value, list) and isinstance(step, int)
+        if inside:
+            value = value[step]
+            yield str(step)
+        elif missing and index == len(steps) - 1:
+            yield str(step)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code, title = KNOWN.get(error.status_code, ("request_failed", "Request failed"))
+    headers = dict(error.headers) if error.headers else None
+    return problem(request.url.path, error.status_code, code, title, str(error.detail), headers)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    logger.exception("%s %s failed", request.method, request.url.path, exc_info=error)
+    detail = "Something failed that should not have; the server's log says what."
+    return problem(request.url.path, 500, "internal_error", "Internal error", detail)

@@ -1,0 +1,126 @@
+"""Recording sessions: opened here, then every command goes to the session's owner."""
+
+from functools import partial
+from typing import Annotated, Any
+from uuid import UUID, uuid4, uuid5
+
+from fastapi import APIRouter, Query, Request, Response
+
+from actors.gateway import Gateway
+from actors.log import now
+from actors.routes.write import Writing
+from domain.dataset import Dataset
+from domain.environment import Environment
+from domain.project import Project
+from domain.recording import (
+    ENDED,
+    CloseRecording,
+    DiscardEpisode,
+    KeepEpisode,
+    OpenRecording,
+    Recording,
+    RecordingState,
+    SaveEpisode,
+    StartEpisode,
+)
+from projections import queries
+
+OPEN_S = 60.0
+SAVE_S = 60.0
+
+router = APIRouter(prefix="/api/projects/{project_id}/recordings", tags=["recordings"])
+
+
+@router.post("", status_code=201)
+async def open_recording(project_id: UUID, command: OpenRecording, write: Writing) -> Response:
+    """Opens a session and answers once every device delivers; 423 when another session has one of them."""
+    gateway = write.gateway
+    gateway.load(Project, project_id)
+    gateway.refer(project_id, Environment, [command.environment_id])
+    environment = gateway.load(Environment, command.environment_id)
+    task = "practice"
+    if command.dataset_id is not None:
+        gateway.refer(project_id, Dataset, [command.dataset_id])
+        dataset = gateway.load(Dataset, command.dataset_id)
+        dataset.accepts(command.environment_id, command.fps)
+        task = dataset.default_task
+    recording = Recording.open(command.id or uuid4(), project_id, command, environment, task, now())
+
+    async def opened() -> None:
+        await gateway.create(recording)
+        await gateway.ask(Recording, recording.id, "opened", timeout_s=OPEN_S, repeatable=True)
+
+    return await write.ask(201, opened, partial(queries.recording, project_id=project_id, id=recording.id))
+
+
+@router.get("")
+async def list_recordings(
+    project_id: UUID, request: Request, state: Annotated[RecordingState | None, Query()] = None
+) -> list[dict[str, Any]]:
+    """The sessions of a project, oldest first, with live numbers of the open ones."""
+    gateway: Gateway = request.app.state.gateway
+    with gateway.log.engine.connect() as connection:
+        rows = queries.recordings(connection, project_id=project_id, state=state)
+    return [await _with_live(gateway, row) for row in rows]
+
+
+@router.get("/{recording_id}")
+async def get_recording(project_id: UUID, recording_id: UUID, request: Request) -> dict[str, Any]:
+    gateway: Gateway = request.app.state.gateway
+    with gateway.log.engine.connect() as connection:
+        row = queries.recording(connection, project_id=project_id, id=recording_id)
+    return await _with_live(gateway, row)
+
+
+@router.post("/{recording_id}:start_episode", status_code=201)
+async def start_episode(project_id: UUID, recording_id: UUID, command: StartEpisode, write: Writing) -> Response:
+    write.gateway.load(Recording, recording_id, project_id)
+    # A repeated request with the same key names the same episode, so that it cannot start a second one.
+    episode = uuid5(recording_id, write.key) if write.key else uuid4()
+    return await _ask(write, recording_id, "start_episode", command, str(episode), status=201)
+
+
+@router.post("/{recording_id}:save_episode")
+async def save_episode(project_id: UUID, recording_id: UUID, command: SaveEpisode, write: Writing) -> Response:
+    """Answers once the episode is durable and the dataset's newest version shows it."""
+    write.gateway.load(Recording, recording_id, project_id)
+    return await _ask(write, recording_id, "save_episode", command)
+
+
+@router.post("/{recording_id}:discard_episode")
+async def discard_episode(project_id: UUID, recording_id: UUID, command: DiscardEpisode, write: Writing) -> Response:
+    write.gateway.load(Recording, recording_id, project_id)
+    return await _ask(write, recording_id, "discard_episode", str(command.episode_id))
+
+
+@router.post("/{recording_id}:keep")
+async def keep_episode(project_id: UUID, recording_id: UUID, command: KeepEpisode, write: Writing) -> Response:
+    """Saves what is whole of an interrupted episode."""
+    write.gateway.load(Recording, recording_id, project_id)
+    return await _ask(write, recording_id, "keep_episode", command)
+
+
+@router.post("/{recording_id}:close")
+async def close_recording(
+    project_id: UUID, recording_id: UUID, write: Writing, command: CloseRecording | None = None
+) -> Response:
+    """Ends the session; an open episode is kept as interrupted, never discarded. Closing again changes nothing."""
+    recording = write.gateway.load(Recording, recording_id, project_id)
+
+    async def close() -> None:
+        if recording.state not in ENDED:
+            await write.gateway.ask(Recording, recording_id, "close", "closed on request", timeout_s=SAVE_S)
+
+    return await write.ask(200, close, partial(queries.recording, project_id=project_id, id=recording_id))
+
+
+async def _ask(write: Writing, recording_id: UUID, method: str, *args: Any, status: int = 200) -> Response:
+    ask = partial(write.gateway.ask, Recording, recording_id, method, *args, timeout_s=SAVE_S)
+    return await write.ask(status, ask)
+
+
+async def _with_live(gateway: Gateway, row: dict[str, Any]) -> dict[str, Any]:
+    """``episode`` as the log knows it, with the live numbers of the take that is open; null between episodes."""
+    if row["episode"] is None or not (live := await gateway.ask_if_awake(Recording, UUID(row["id"]), "live")):
+        return row
+    return {**row, "episode": {**row["episode"], **live}}

@@ -1,0 +1,144 @@
+"""geti-action: serve, demo, seed, init-db, rebuild, openapi."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+import launch
+from domain.errors import GetiActionError
+from settings import PROJECT, Settings, settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+out = Console(highlight=False, soft_wrap=True)
+
+
+class Truth(StrEnum):
+    """A yes or no that is written out, as in ``--with-model=True``."""
+
+    TRUE = "True"
+    FALSE = "False"
+
+
+@app.command()
+def serve() -> None:
+    """Serve HTTP and WebRTC until Ctrl-C."""
+    launch.serve_until_stopped(settings())
+
+
+@app.command()
+def demo(
+    steps: Annotated[int, typer.Option(min=1, help="optimizer steps of the training")] = 200,
+    episodes: Annotated[int, typer.Option(min=1, help="episodes to record")] = 5,
+    rollouts: Annotated[int, typer.Option(min=1, help="rollouts to evaluate by")] = 10,
+) -> None:
+    """Record, train, export and evaluate in the simulated cell, with the server that runs or one of its own."""
+    from client.demo import DemoOptions, run_demo
+
+    with _server(settings()) as url:
+        run_demo(url, DemoOptions(steps, episodes, rollouts), out)
+
+
+@app.command()
+def seed(
+    with_model: Annotated[
+        Truth, typer.Option(case_sensitive=False, help="also a small policy, trained if there is none")
+    ] = Truth.FALSE,
+) -> None:
+    """Put the sample project there; repeating changes nothing."""
+    from actors.gateway import Gateway
+    from actors.log import Log
+    from actors.sample import make_sample
+    from projections import schema
+
+    url = settings().database_url
+    schema.upgrade(url)
+    asyncio.run(make_sample(Gateway(Log(url))))
+    out.print("The project 'Sample cell' is there.")
+    if with_model is Truth.TRUE:
+        _seed_model()
+
+
+def _seed_model() -> None:
+    from actors.sample import sample_id
+    from client.demo import Cell, sample_model
+
+    cell = Cell(*(str(sample_id(thing)) for thing in ("project", "environment", "dataset")))
+    with _server(settings()) as url:
+        out.print(sample_model(url, cell, out))
+
+
+@app.command("init-db")
+def init_db() -> None:
+    """Make or update the tables of DATABASE_URL."""
+    from projections import schema
+
+    schema.upgrade(settings().database_url)
+    out.print("The tables are up to date.")
+
+
+@app.command()
+def rebuild() -> None:
+    """Make the query tables anew from the log."""
+    from actors.log import Log
+
+    count = Log(settings().database_url).rebuild()
+    out.print(f"Rebuilt the query tables from {count} events.")
+
+
+@app.command()
+def openapi() -> None:
+    """Print the OpenAPI document."""
+    import orjson
+
+    import serve_app
+
+    sys.stdout.buffer.write(orjson.dumps(serve_app.build().openapi(), option=orjson.OPT_INDENT_2) + b"\n")
+
+
+@contextmanager
+def _server(config: Settings) -> Iterator[str]:
+    """The server that runs, or one of our own for as long as it is needed."""
+    from client.api import Api
+
+    url = launch.address(config)
+    if Api(url).is_up():
+        yield url
+        return
+    out.print("No server runs here; starting one for this.")
+    process = subprocess.Popen([sys.executable, "-m", "cli", "serve"], cwd=PROJECT)
+    try:
+        launch.await_ready(config, process.poll)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(15)
+
+
+def main() -> None:
+    """The console script: what a person can mend is told in a line, without a traceback."""
+    from client.api import Refused
+
+    try:
+        app()
+    except (launch.CannotStart, Refused) as error:
+        out.print(f"[red]{error}[/red]")
+        sys.exit(1)
+    except GetiActionError as error:
+        out.print(f"[red]{error.detail}[/red]")
+        sys.exit(1)
+    except ValidationError as error:
+        for problem in error.errors():
+            out.print(f"[red]{'.'.join(map(str, problem['loc'])).upper() or 'Settings'}: {problem['msg']}[/red]")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

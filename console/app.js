@@ -1,0 +1,90 @@
+// The operator's page: asks the server once a second and shows projects with live cameras, sessions and jobs.
+
+import { get } from "/console/api.js";
+import { sampleOf, startSample, stopSample } from "/console/sample.js";
+import { isOpen, isPractice } from "/console/sessions.js";
+import { isUnfolded, resumePlayers, showJobs, showProject, showProjects, stopPlayers } from "/console/view.js";
+
+const EVERY_MS = 1000;
+const HIDDEN_EVERY_MS = 15000;
+const LONGEST_WAIT_MS = 10000;
+// Folded projects show one line, so they are asked for less often.
+const FOLDED_EVERY = 5;
+
+const $ = (id) => document.getElementById(id);
+let waitMs = EVERY_MS;
+let timer;
+let round = 0;
+let shown = new Map();
+let busy = false;
+
+async function look() {
+  const [projects, jobs] = await Promise.all([get("/api/projects"), get("/api/jobs")]);
+  const all = round++ % FOLDED_EVERY === 0;
+  const details = await Promise.all(projects.map((project) => (all || isUnfolded(project.id) ? detailsOf(project) : latest(project))));
+  shown = new Map(details.map((project) => [project.id, project]));
+  showProjects(details);
+  showJobs(jobs);
+  showButtons(sampleOf(details)?.session);
+}
+
+function showButtons(session) {
+  if (busy) return;
+  $("start-sample").textContent = isPractice(session) ? "Another round" : "Start the sample cell";
+  $("start-sample").disabled = Boolean(session) && !isPractice(session);
+  $("stop-sample").disabled = !session;
+}
+
+async function detailsOf(project) {
+  const base = `/api/projects/${project.id}`;
+  const [cameras, recordings] = await Promise.all([get(`${base}/cameras`), get(`${base}/recordings`)]);
+  return { ...project, cameras, session: recordings.find(isOpen) };
+}
+
+async function latest(project) {
+  return shown.has(project.id) ? { ...shown.get(project.id), ...project } : detailsOf(project);
+}
+
+async function poll() {
+  clearTimeout(timer);
+  try {
+    await look();
+    waitMs = EVERY_MS;
+    $("connection").textContent = "Connected";
+    document.body.dataset.ready = "true";
+  } catch (error) {
+    waitMs = Math.min(waitMs * 2, LONGEST_WAIT_MS);
+    $("connection").textContent = `${error.message} Trying again …`;
+  }
+  $("connection").dataset.lost = String(waitMs > EVERY_MS);
+  clearTimeout(timer);
+  timer = setTimeout(poll, document.hidden ? HIDDEN_EVERY_MS : waitMs);
+}
+
+async function press(button, words, action) {
+  busy = true;
+  for (const each of [$("start-sample"), $("stop-sample")]) each.disabled = true;
+  const before = button.textContent;
+  button.textContent = words;
+  $("problem").hidden = true;
+  try {
+    await action();
+  } catch (error) {
+    $("problem").textContent = error.message;
+    $("problem").hidden = false;
+  }
+  button.textContent = before;
+  busy = false;
+  await poll();
+}
+
+$("start-sample").addEventListener("click", (event) => press(event.currentTarget, "Starting …", async () => {
+  const project = await startSample();
+  await look();
+  showProject(project.id);
+}));
+$("stop-sample").addEventListener("click", (event) => press(event.currentTarget, "Stopping …", stopSample));
+document.addEventListener("visibilitychange", () => { if (!document.hidden) poll(); });
+window.addEventListener("pagehide", stopPlayers);
+window.addEventListener("pageshow", (event) => { if (event.persisted) resumePlayers(); });
+poll();

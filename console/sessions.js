@@ -1,0 +1,39 @@
+// What a recording session is doing, in the words of whoever stands beside the robot.
+
+const ENDED = new Set(["closed", "failed"]);
+
+export const isOpen = (session) => !ENDED.has(session.state);
+
+export const isPractice = (session) => session?.dataset_id === null;
+
+// Rows of {id, value, warn} to show; `id` is the label.
+export function describe(session) {
+  if (!session) return [{ id: "Session", value: "none open" }];
+  return isPractice(session) ? practice(session) : recording(session);
+}
+
+function practice({ state, episode }) {
+  return [
+    { id: "Session", value: state === "opening" ? "opening" : "practice, nothing is written" },
+    { id: "Robot", value: robotWords(episode?.robot), warn: Boolean(episode?.robot?.last_error) },
+  ];
+}
+
+function robotWords(robot) {
+  if (!robot) return "waiting";
+  if (robot.last_error) return robot.last_error;
+  return robot.success ? "done: the block is on its target" : "pushing the block";
+}
+
+function recording({ state, task, episode, episodes_saved, interrupted }) {
+  return [
+    { id: "Session", value: state },
+    { id: "Task", value: episode?.task ?? task },
+    { id: "Row", value: episode?.row ?? "–" },
+    { id: "Measured fps", value: episode?.measured_fps?.toFixed(1) ?? "–" },
+    { id: "Dropped", value: episode?.dropped ?? "–", warn: episode?.dropped > 0 },
+    { id: "Stale", value: episode?.stale ?? "–", warn: episode?.stale > 0 },
+    { id: "Episodes saved", value: episodes_saved },
+    ...(interrupted?.length ? [{ id: "Interrupted", value: interrupted.length, warn: true }] : []),
+  ];
+}

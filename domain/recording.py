@@ -1,0 +1,363 @@
+"""A recording session: it holds the devices of an environment, takes episodes, saves or discards each.
+
+opening ──► ready ◄──────────────┐
+   │          │ start            │ saved · discarded · interrupted
+   ▼          ▼                  │
+failed    recording ── save ──► saving
+              └───── any of them ──► closed | failed, once no episode is open
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+from uuid import UUID
+
+from eventsourcing.domain import CanInitAggregate
+from pydantic import BaseModel, ConfigDict, Field
+
+from domain import claims
+from domain.aggregate import Aggregate, Claim, Command, CreateCommand, DomainEvent, Hold, NeedHeld, Release
+from domain.dataset import EpisodeFacts, Task
+from domain.environment import Environment
+from domain.errors import Conflict, Invalid
+
+
+class RecordingState(StrEnum):
+    OPENING = "opening"
+    READY = "ready"
+    RECORDING = "recording"
+    SAVING = "saving"
+    CLOSED = "closed"
+    FAILED = "failed"
+
+
+ENDED = (RecordingState.CLOSED, RecordingState.FAILED)
+
+
+class OpenRecording(CreateCommand):
+    """Opens a session. No ``dataset_id`` is practice: nothing is written. ``fps`` is rows a second."""
+
+    environment_id: UUID
+    dataset_id: UUID | None = None
+    fps: int = Field(30, ge=1, le=120)
+    task: Task | None = None
+    idle_timeout_s: float = Field(600, ge=1, le=86_400)
+
+
+class StartEpisode(Command):
+    task: Task | None = None
+    episode_id: UUID | None = None
+
+
+class SaveEpisode(Command):
+    """``success`` is the operator's verdict, where one is given."""
+
+    episode_id: UUID
+    success: bool | None = None
+    tags: tuple[str, ...] = Field((), max_length=32)
+    note: str = Field("", max_length=2000)
+
+
+class DiscardEpisode(Command):
+    episode_id: UUID
+
+
+class KeepEpisode(Command):
+    """Save what is whole of an interrupted episode."""
+
+    episode_id: UUID
+
+
+class CloseRecording(Command):
+    """Ends the session; an open episode is kept as interrupted, never discarded."""
+
+
+class Take(BaseModel):
+    """An episode that is not saved yet. ``rows`` is set once it is known where it ends."""
+
+    model_config = ConfigDict(frozen=True)
+    episode_id: UUID
+    number: int
+    task: str
+    started_at: datetime
+    rows: int | None = None
+    reason: str | None = None
+    label: dict[str, Any] = Field(default_factory=dict)
+
+
+class Recording(Aggregate):
+    TOPIC = "recording"
+    kind: ClassVar[str] = "recording"
+
+    class Event(DomainEvent):
+        """Something that happened in a recording session."""
+
+    class Opened(Event, CanInitAggregate[UUID]):
+        TOPIC = "recording.opened"
+        project_id: UUID
+        environment_id: UUID
+        dataset_id: UUID | None
+        fps: int
+        task: str
+        idle_timeout_s: float
+        camera_ids: list[UUID]
+        robot_id: UUID
+        tele_operator: str
+
+        def claims(self) -> Iterable[Claim]:
+            label = f"recording session {self.originator_id}"
+            yield NeedHeld(claims.exists("project", self.project_id))
+            yield Hold(claims.exists("recording", self.originator_id), slot="exists", label=label)
+            for thing in (*self.camera_ids, self.robot_id, self.environment_id):
+                yield Hold(claims.device(thing), slot=f"device:{thing}", label=label)
+            yield Hold(claims.busy(self.project_id), slot="busy", shared=True, label=label)
+            if self.dataset_id is not None:
+                yield NeedHeld(claims.exists("dataset", self.dataset_id))
+                yield Hold(claims.use(self.dataset_id), slot="dataset", shared=True, label=label)
+
+    class Readied(Event):
+        """Every device delivers. ``run`` names the owner that has them: a later one fences it off."""
+
+        TOPIC = "recording.readied"
+        run: UUID
+        node: str
+
+        def apply(self, aggregate: "Recording") -> None:
+            aggregate.state, aggregate.run, aggregate.node = RecordingState.READY, self.run, self.node
+
+    class EpisodeStarted(Event):
+        TOPIC = "recording.episode-started"
+        episode_id: UUID
+        number: int
+        task: str
+
+        def apply(self, aggregate: "Recording") -> None:
+            aggregate.state = RecordingState.RECORDING
+            aggregate.number = self.number
+            aggregate.take = Take(
+                episode_id=self.episode_id, number=self.number, task=self.task, started_at=self.timestamp
+            )
+
+    class EpisodeEnded(Event):
+        """It is known which row is the last and that the episode shall be saved; the files follow."""
+
+        TOPIC = "recording.episode-ended"
+        episode_id: UUID
+        rows: int
+        success: bool | None
+        tags: tuple[str, ...] = ()
+        note: str = ""
+
+        def apply(self, aggregate: "Recording") -> None:
+            take = aggregate.take or aggregate.interrupted[self.episode_id]
+            aggregate.interrupted = _without(aggregate.interrupted, self.episode_id)
+            label = {"success": self.success, "tags": self.tags, "note": self.note}
+            aggregate.take = take.model_copy(update={"rows": self.rows, "label": label})
+            aggregate.state = RecordingState.SAVING
+
+    class EpisodeSaved(Event):
+        TOPIC = "recording.episode-saved"
+        episode: EpisodeFacts
+        episode_index: int
+
+        def apply(self, aggregate: "Recording") -> None:
+            aggregate.state, aggregate.take = RecordingState.READY, None
+            aggregate.saved = {**aggregate.saved, self.episode.episode_id: self.episode_index}
+
+    class EpisodeDiscarded(Event):
+        TOPIC = "recording.episode-discarded"
+        episode_id: UUID
+
+        def apply(self, aggregate: "Recording") -> None:
+            if aggregate.take is not None and aggregate.take.episode_id == self.episode_id:
+                aggregate.state, aggregate.take = RecordingState.READY, None
+            aggregate.interrupted = _without(aggregate.interrupted, self.episode_id)
+            aggregate.discarded = aggregate.discarded | {self.episode_id}
+
+    class EpisodeInterrupted(Event):
+        """The episode ended against our will. ``rows`` are whole on disk: keep them or discard them."""
+
+        TOPIC = "recording.episode-interrupted"
+        episode_id: UUID
+        rows: int
+        reason: str
+
+        def apply(self, aggregate: "Recording") -> None:
+            take = aggregate.take
+            assert take is not None
+            kept = take.model_copy(update={"rows": self.rows, "reason": self.reason})
+            aggregate.interrupted = {**aggregate.interrupted, self.episode_id: kept}
+            aggregate.state, aggregate.take = RecordingState.READY, None
+
+    class Closed(Event):
+        TOPIC = "recording.closed"
+        reason: str
+
+        def apply(self, aggregate: "Recording") -> None:
+            aggregate.state, aggregate.reason = RecordingState.CLOSED, self.reason
+
+        def claims(self) -> Iterable[Claim]:
+            return (Release(),)
+
+    class Failed(Closed):
+        TOPIC = "recording.failed"
+
+        def apply(self, aggregate: "Recording") -> None:
+            aggregate.state, aggregate.reason = RecordingState.FAILED, self.reason
+
+    def __init__(
+        self,
+        project_id: UUID,
+        environment_id: UUID,
+        dataset_id: UUID | None,
+        fps: int,
+        task: str,
+        idle_timeout_s: float,
+        camera_ids: list[UUID],
+        robot_id: UUID,
+        tele_operator: str,
+    ) -> None:
+        self.project_id = project_id
+        self.environment_id = environment_id
+        self.dataset_id = dataset_id
+        self.fps = fps
+        self.task = task
+        self.idle_timeout_s = idle_timeout_s
+        self.camera_ids = camera_ids
+        self.robot_id = robot_id
+        self.tele_operator = tele_operator
+        self.state = RecordingState.OPENING
+        self.reason: str | None = None
+        self.run: UUID | None = None
+        self.node: str | None = None
+        self.number = 0
+        self.take: Take | None = None
+        self.interrupted: dict[UUID, Take] = {}
+        self.saved: dict[UUID, int] = {}
+        self.discarded: frozenset[UUID] = frozenset()
+
+    @classmethod
+    def open(
+        cls, id: UUID, project_id: UUID, command: OpenRecording, environment: Environment, task: str, at: datetime
+    ) -> "Recording":
+        """Its devices are the environment's, which cannot change while the session holds it."""
+        robot = environment.robots[0]
+        return cls._create(
+            cls.Opened,
+            id=id,
+            timestamp=at,
+            project_id=project_id,
+            environment_id=command.environment_id,
+            dataset_id=command.dataset_id,
+            fps=command.fps,
+            task=command.task or task,
+            idle_timeout_s=command.idle_timeout_s,
+            camera_ids=environment.camera_ids,
+            robot_id=robot.robot_id,
+            tele_operator=robot.tele_operator.type,
+        )
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED
+
+    def ready(self, run: UUID, node: str, at: datetime) -> None:
+        """An owner has all devices: after opening, and again after the owner's process was lost."""
+        self._must_be_open()
+        if self.take is not None:
+            raise Conflict("An episode is still open.")
+        self.trigger_event(self.Readied, timestamp=at, run=run, node=node)
+
+    def start(self, episode_id: UUID, command: StartEpisode, at: datetime) -> None:
+        match self.state:
+            case RecordingState.READY if not self._knows(episode_id):
+                task = command.task or self.task
+                self.trigger_event(
+                    self.EpisodeStarted, timestamp=at, episode_id=episode_id, number=self.number + 1, task=task
+                )
+            case RecordingState.RECORDING if self.take is not None and self.take.episode_id == episode_id:
+                pass
+            case RecordingState.READY:
+                raise Conflict(f"Episode {episode_id} has already ended; start a new one.")
+            case _:
+                raise Conflict(f"No episode can start while the session is {self.state}.")
+
+    def end(self, command: SaveEpisode, rows: int, at: datetime) -> None:
+        """The open episode shall be saved with ``rows`` rows."""
+        self._must_have_open(command.episode_id)
+        if rows < 1:
+            raise Invalid("The episode has no row yet; record longer, or discard it.")
+        fields = command.model_dump(include={"success", "tags", "note"})
+        self.trigger_event(self.EpisodeEnded, timestamp=at, episode_id=command.episode_id, rows=rows, **fields)
+
+    def keep(self, command: KeepEpisode, at: datetime) -> None:
+        """Save an interrupted episode as far as it is whole."""
+        self._must_be_idle()
+        take = self.interrupted.get(command.episode_id)
+        if take is None:
+            raise Conflict(f"Episode {command.episode_id} is not an interrupted one of this session.")
+        if not take.rows:
+            raise Conflict("Nothing of this episode is whole; discard it.")
+        self.trigger_event(self.EpisodeEnded, timestamp=at, episode_id=take.episode_id, rows=take.rows, success=None)
+
+    def saved_as(self, episode: EpisodeFacts, index: int, at: datetime) -> None:
+        """The episode's files are whole and durable."""
+        if self.state is not RecordingState.SAVING:
+            raise Conflict(f"No episode is being saved: the session is {self.state}.")
+        if self.take is None or self.take.episode_id != episode.episode_id:
+            raise Conflict(f"Episode {episode.episode_id} is not the one that is being saved.")
+        self.trigger_event(self.EpisodeSaved, timestamp=at, episode=episode, episode_index=index)
+
+    def discard(self, episode_id: UUID, at: datetime) -> None:
+        if episode_id in self.discarded:
+            return
+        self._must_be_open()
+        if episode_id not in self.interrupted:
+            self._must_have_open(episode_id)
+        self.trigger_event(self.EpisodeDiscarded, timestamp=at, episode_id=episode_id)
+
+    def interrupt(self, rows: int, reason: str, at: datetime) -> None:
+        """The open episode has ended against our will with ``rows`` whole rows."""
+        if self.take is None:
+            raise Conflict("No episode is open.")
+        self.trigger_event(
+            self.EpisodeInterrupted, timestamp=at, episode_id=self.take.episode_id, rows=rows, reason=reason
+        )
+
+    def close(self, reason: str, at: datetime) -> None:
+        """An open episode must have been interrupted or saved before; closing again changes nothing."""
+        if self.take is not None:
+            raise Conflict("An episode is still open.")
+        if not self.ended:
+            self.trigger_event(self.Closed, timestamp=at, reason=reason)
+
+    def fail(self, reason: str, at: datetime) -> None:
+        """Like ``close``, when the session cannot go on."""
+        if self.take is not None:
+            raise Conflict("An episode is still open.")
+        if not self.ended:
+            self.trigger_event(self.Failed, timestamp=at, reason=reason)
+
+    def _knows(self, episode_id: UUID) -> bool:
+        return episode_id in self.saved or episode_id in self.discarded or episode_id in self.interrupted
+
+    def _must_be_open(self) -> None:
+        if self.ended:
+            raise Conflict(f"The session is {self.state}: {self.reason}. Open a new one.")
+
+    def _must_be_idle(self) -> None:
+        self._must_be_open()
+        if self.state is not RecordingState.READY:
+            raise Conflict(f"This needs an idle session; it is {self.state}.")
+
+    def _must_have_open(self, episode_id: UUID) -> None:
+        self._must_be_open()
+        if self.state is not RecordingState.RECORDING or self.take is None:
+            raise Conflict(f"No episode is open: the session is {self.state}.")
+        if self.take.episode_id != episode_id:
+            raise Conflict(f"The open episode is {self.take.episode_id}, not {episode_id}.")
+
+
+def _without(takes: dict[UUID, Take], episode_id: UUID) -> dict[UUID, Take]:
+    return {id: take for id, take in takes.items() if id != episode_id}

@@ -1,0 +1,144 @@
+"""How this process reaches the database: SQLite in one file, or PostgreSQL.
+
+Both are driven synchronously: for the short indexed reads of a GET, and for a writer thread of its own, that is faster
+than any detour. The asynchronous drivers that a DATABASE_URL may name are mapped to the synchronous ones.
+"""
+
+import fcntl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from sqlite3 import Connection as SQLiteConnection
+from typing import Any
+
+import orjson
+from sqlalchemy import URL, Connection, Engine, RootTransaction, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from domain.errors import Invalid, LogBusy
+from settings import PROJECT
+
+BUSY_TIMEOUT_MS = 5000
+LOCK_TIMEOUT_S = 30.0
+POLL_S = 0.02
+IMMEDIATE = "begin_immediate"
+POSTGRESQL_OPTIONS = "-c lock_timeout=10s -c idle_in_transaction_session_timeout=60s"
+POSTGRESQL_ARGS = {"connect_timeout": 10, "keepalives_idle": 30, "tcp_user_timeout": 20_000}
+
+
+def engine(url: str) -> Engine:
+    """An engine for a DATABASE_URL. Raises Invalid for a database that is neither SQLite in a file nor PostgreSQL."""
+    parsed = _parsed(url)
+    return _sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The database file, absolute; None for PostgreSQL. Relative paths count from the project folder."""
+    parsed = _parsed(url)
+    return PROJECT / _file(parsed) if parsed.get_backend_name() == "sqlite" else None
+
+
+def begin_immediate(connection: Connection) -> RootTransaction:
+    """Begin the writer's transaction: on SQLite it takes the write lock now, not at its first write, where a
+    transaction that has read before would be refused at once. Lasts for this connection's other transactions too."""
+    return connection.execution_options(**{IMMEDIATE: True}).begin()
+
+
+@contextmanager
+def exclusive(url: str) -> Iterator[None]:
+    """Keep every other process's writer out of a SQLite database: the lock under which the log appends. PostgreSQL
+    has locks of its own. Raises LogBusy when it is not to be had within ``LOCK_TIMEOUT_S``."""
+    path = sqlite_path(url)
+    if path is None:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f"{path.name}.lockfile").open("ab") as lock:
+        _lock(lock.fileno())
+        yield
+
+
+def _lock(descriptor: int) -> None:
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                raise LogBusy(
+                    f"Another process has held the database for {LOCK_TIMEOUT_S:.0f} s; try again."
+                ) from error
+        time.sleep(POLL_S)
+
+
+def _parsed(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        # The text is not repeated: it may hold a password.
+        raise Invalid("DATABASE_URL cannot be read: write sqlite+aiosqlite:///./file.db or postgresql://…") from None
+    backend = parsed.get_backend_name()
+    if backend in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if backend == "sqlite" and parsed.database and parsed.database != ":memory:":
+        return parsed.set(drivername="sqlite+pysqlite")
+    shown = parsed.render_as_string(hide_password=True)
+    raise Invalid(f"DATABASE_URL is {shown}, but must name a SQLite file or a PostgreSQL database.")
+
+
+def _file(url: URL) -> str:
+    assert url.database is not None
+    return url.database
+
+
+def _sqlite(url: URL) -> Engine:
+    path = PROJECT / _file(url)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # isolation_level None: the driver's own implicit BEGIN comes too late for a writer, so ours is explicit.
+    made = create_engine(
+        url.set(database=str(path)),
+        connect_args={"isolation_level": None},
+        paramstyle="named",
+        pool_size=8,
+        max_overflow=24,
+        json_serializer=_dumps,
+        json_deserializer=orjson.loads,
+    )
+    event.listen(made, "connect", _pragmas)
+    event.listen(made, "begin", _begin)
+    return made
+
+
+def _pragmas(connection: SQLiteConnection, _record: ConnectionPoolEntry) -> None:
+    for pragma in ("foreign_keys=ON", "synchronous=FULL", f"busy_timeout={BUSY_TIMEOUT_MS}"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    if connection.get_execution_options().get(IMMEDIATE, False):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:  # waits for nobody, cannot fail, and comes before every GET: past SQLAlchemy it costs a tenth
+        connection.connection.cursor().execute("BEGIN")
+
+
+def _postgresql(url: URL) -> Engine:
+    query = dict(url.query)
+    options = f"{query.pop('options', '')} {POSTGRESQL_OPTIONS}".strip()
+    if "ssl" in query:
+        # asyncpg's name for what libpq calls sslmode; the values are the same.
+        query["sslmode"] = query.pop("ssl")
+    return create_engine(
+        url.set(query=query),
+        connect_args={"options": options, **POSTGRESQL_ARGS},
+        pool_size=8,
+        max_overflow=24,
+        pool_pre_ping=True,
+        json_serializer=_dumps,
+        json_deserializer=orjson.loads,
+    )
+
+
+def _dumps(value: Any) -> str:
+    return orjson.dumps(value).decode()

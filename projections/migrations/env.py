@@ -1,0 +1,68 @@
+"""Alembic's entry. The database is the one of the settings, unless the caller names another (``attributes["url"]``)."""
+
+from logging.config import fileConfig
+from typing import Any, Literal
+
+from alembic import context
+from alembic.autogenerate.api import AutogenContext
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Column, Connection, Numeric, text
+from sqlalchemy_utils import UUIDType
+
+from projections import database
+from projections.tables import Timestamp, metadata
+from settings import settings
+
+ADVISORY_LOCK = 7_310_250_214_880_511_233
+"""Any number, the same in every process: PostgreSQL lets one migration run at a time."""
+
+
+def migrate() -> None:
+    url = context.config.attributes.get("url") or settings().database_url
+    engine = database.engine(url)
+    try:
+        with database.exclusive(url), engine.connect() as connection, database.begin_immediate(connection):
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+            _run(connection)
+    finally:
+        engine.dispose()
+
+
+def _run(connection: Connection) -> None:
+    """All pending revisions in one transaction: a migration that is killed leaves nothing behind."""
+    sqlite = connection.dialect.name == "sqlite"
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        render_as_batch=sqlite,
+        compare_type=_differs,
+        render_item=_render,
+        transactional_ddl=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def _differs(
+    _context: MigrationContext, inspected: Column[Any], declared: Column[Any], *_types: Any
+) -> Literal[False] | None:
+    """SQLite reads the recorder's BINARY(16) back as a number; None leaves the comparison to Alembic."""
+    lost = isinstance(declared.type, UUIDType) and isinstance(inspected.type, Numeric)
+    return False if lost else None
+
+
+def _render(kind: str, item: Any, autogenerating: AutogenContext) -> str | Literal[False]:
+    """Revisions stand by themselves: they name no type of ours, which may change after them."""
+    if kind == "type" and isinstance(item, Timestamp):
+        return "sa.Text()"
+    if kind == "type" and isinstance(item, UUIDType):
+        autogenerating.imports.add("from sqlalchemy_utils import UUIDType")
+        return "UUIDType()"
+    return False
+
+
+# A caller that is a program has no ini file, and keeps the logging it set up.
+if context.config.config_file_name is not None:
+    fileConfig(context.config.config_file_name, disable_existing_loggers=False)
+migrate()

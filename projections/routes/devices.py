@@ -1,0 +1,54 @@
+"""GET of the cameras, robots and environments of a project, as the log knows them."""
+
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+
+from projections import queries, shapes
+from projections.routes.replies import many, one, reading
+
+router = APIRouter(prefix="/api/projects/{project_id}")
+_cameras = APIRouter(prefix="/cameras", tags=["cameras"])
+_robots = APIRouter(prefix="/robots", tags=["robots"])
+_environments = APIRouter(prefix="/environments", tags=["environments"])
+
+
+@_cameras.get("", response_model=list[shapes.Camera], summary="List the cameras")
+async def list_cameras(request: Request, project_id: UUID) -> Response:
+    with reading(request) as connection:
+        return many(queries.cameras(connection, project_id))
+
+
+@_cameras.get("/{camera_id}", response_model=shapes.Camera, summary="Get a camera and its state")
+async def get_camera(request: Request, project_id: UUID, camera_id: UUID) -> Response:
+    with reading(request) as connection:
+        return one(queries.camera(connection, project_id, camera_id))
+
+
+@_robots.get("", response_model=list[shapes.Robot], summary="List the robots")
+@_robots.get("/online", response_model=list[shapes.Robot], summary="List the robots with their connection status")
+async def list_robots(request: Request, project_id: UUID) -> Response:
+    with reading(request) as connection:
+        return many(queries.robots(connection, project_id))
+
+
+@_robots.get("/{robot_id}", response_model=shapes.Robot, summary="Get a robot")
+async def get_robot(request: Request, project_id: UUID, robot_id: UUID) -> Response:
+    with reading(request) as connection:
+        return one(queries.robot(connection, project_id, robot_id))
+
+
+@_environments.get("", response_model=list[shapes.Environment], summary="List the environments")
+async def list_environments(request: Request, project_id: UUID) -> Response:
+    with reading(request) as connection:
+        return many(queries.environments(connection, project_id))
+
+
+@_environments.get("/{environment_id}", response_model=shapes.EnvironmentWithDevices, summary="Get an environment")
+async def get_environment(request: Request, project_id: UUID, environment_id: UUID) -> Response:
+    with reading(request) as connection:
+        return one(queries.environment(connection, project_id, environment_id))
+
+
+for part in (_cameras, _robots, _environments):
+    router.include_router(part)

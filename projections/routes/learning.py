@@ -1,0 +1,45 @@
+"""GET of datasets, jobs and models by their own ids."""
+
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+
+from projections import queries, shapes
+from projections.routes.replies import many, one, reading
+
+router = APIRouter(prefix="/api")
+
+
+@router.get("/dataset/{dataset_id}", response_model=shapes.Dataset, summary="Get a dataset", tags=["datasets"])
+async def get_dataset(request: Request, dataset_id: UUID) -> Response:
+    with reading(request) as connection:
+        return one(queries.dataset(connection, dataset_id))
+
+
+@router.get(
+    "/dataset/{dataset_id}/episodes",
+    response_model=list[shapes.Episode],
+    summary="List a dataset's episodes",
+    tags=["datasets"],
+)
+async def list_episodes(request: Request, dataset_id: UUID) -> Response:
+    with reading(request) as connection:
+        return many(queries.episodes(connection, dataset_id))
+
+
+@router.get("/jobs", response_model=list[shapes.Job], summary="List the jobs", tags=["jobs"])
+async def list_jobs(request: Request) -> Response:
+    with reading(request) as connection:
+        return many(queries.jobs(connection))
+
+
+@router.get("/jobs/{job_id}", response_model=shapes.Job, summary="Get a job", tags=["jobs"])
+async def get_job(request: Request, job_id: UUID) -> Response:
+    with reading(request) as connection:
+        return one(queries.job(connection, job_id))
+
+
+@router.get("/models/{model_id}", response_model=shapes.Model, summary="Get a model", tags=["models"])
+async def get_model(request: Request, model_id: UUID) -> Response:
+    with reading(request) as connection:
+        return one(queries.model(connection, model_id))

@@ -1,0 +1,48 @@
+"""GET of the projects and of what lives in one."""
+
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+
+from projections import queries, shapes
+from projections.routes.replies import many, one, plain, reading
+
+router = APIRouter(prefix="/api/projects", tags=["projects"])
+
+
+@router.get("", response_model=list[shapes.Project], summary="List the projects with their datasets")
+async def list_projects(request: Request) -> Response:
+    with reading(request) as connection:
+        return many(queries.projects(connection))
+
+
+@router.get("/{project_id}", response_model=shapes.Project, summary="Get a project with its datasets")
+async def get_project(request: Request, project_id: UUID) -> Response:
+    with reading(request) as connection:
+        return one(queries.project(connection, project_id))
+
+
+@router.get("/{project_id}/datasets", response_model=list[shapes.Dataset], summary="List a project's datasets")
+async def list_datasets(request: Request, project_id: UUID) -> Response:
+    with reading(request) as connection:
+        return many(queries.datasets(connection, project_id))
+
+
+@router.get("/{project_id}/models", response_model=list[shapes.Model], summary="List a project's models")
+async def list_models(request: Request, project_id: UUID) -> Response:
+    with reading(request) as connection:
+        return many(queries.models(connection, project_id))
+
+
+@router.get("/{project_id}/jobs", response_model=list[shapes.Job], summary="List a project's jobs")
+async def list_jobs(request: Request, project_id: UUID) -> Response:
+    with reading(request) as connection:
+        return many(queries.jobs(connection, project_id))
+
+
+@router.get(
+    "/{project_id}/tasks", summary="List a project's recorded tasks by dataset", response_model=dict[str, list[str]]
+)
+async def list_tasks(request: Request, project_id: UUID) -> Response:
+    with reading(request) as connection:
+        return plain(queries.tasks(connection, project_id))

@@ -1,0 +1,51 @@
+"""Bring a database to the newest schema; used by ``init-db`` and at every start."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from sqlalchemy import inspect, text
+
+from projections import database
+
+MIGRATIONS = Path(__file__).resolve().parent / "migrations"
+HEAD = "0001"
+"""The newest revision."""
+
+
+def upgrade(url: str) -> None:
+    """Apply the revisions that are missing, all or none. Safe when several processes do it at once: the first does the
+    work, the others wait and find nothing to do. Raises LogBusy when the wait is too long."""
+    if _revision(url) == HEAD:
+        return
+    # Takes longer to import than to do its work, so who finds nothing to do should not pay for it.
+    from alembic import command
+    from alembic.config import Config
+
+    _set_wal(url)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["url"] = url
+    command.upgrade(config, "head")
+
+
+def _revision(url: str) -> str | None:
+    """Which revision the database is at; None before the first."""
+    engine = database.engine(url)
+    try:
+        with engine.connect() as connection:
+            if not inspect(connection).has_table("alembic_version"):
+                return None
+            revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+            return revision
+    finally:
+        engine.dispose()
+
+
+def _set_wal(url: str) -> None:
+    """SQLite's write-ahead log, in which readers never wait for the writer. The file remembers it."""
+    path = database.sqlite_path(url)
+    if path is None:
+        return
+    with database.exclusive(url), closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")

@@ -1,0 +1,209 @@
+"""What the GETs answer, for the OpenAPI document; the queries make these shapes, and the tests compare the two."""
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from domain.camera import CameraStatus
+from domain.environment import TeleOperator
+from domain.model import ExportFacts, Rollouts
+from domain.recording import RecordingState
+from domain.robot import RobotStatus
+from domain.training import JobStatus
+
+
+class Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Dataset(Shape):
+    """``path`` is relative to the storage root; ``fps`` is unknown before the first episode."""
+
+    id: UUID
+    project_id: UUID
+    environment_id: UUID
+    name: str
+    default_task: str
+    path: str
+    episodes: int
+    frames: int
+    fps: int | None
+    size_bytes: int
+
+
+class Project(Shape):
+    id: UUID
+    name: str
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+    datasets: list[Dataset]
+
+
+class CameraState(Shape):
+    """``width`` and ``height`` in pixels while it streams; ``since`` when the status last changed."""
+
+    status: CameraStatus
+    reason: str | None
+    width: int | None
+    height: int | None
+    node: str | None
+    since: AwareDatetime
+
+
+class Camera(Shape):
+    id: UUID
+    driver: str
+    name: str
+    fingerprint: str
+    hardware_name: str | None
+    payload: dict[str, Any]
+    state: CameraState
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+
+
+class Robot(Shape):
+    id: UUID
+    name: str
+    type: str
+    payload: dict[str, Any]
+    active_calibration_id: UUID | None
+    connection_status: RobotStatus
+
+
+class RobotInEnvironment(Shape):
+    robot_id: UUID
+    tele_operator: TeleOperator
+
+
+class Environment(Shape):
+    id: UUID
+    name: str
+    robots: list[RobotInEnvironment]
+    camera_ids: list[UUID]
+
+
+class EmbeddedRobot(RobotInEnvironment):
+    robot: Robot
+
+
+class EnvironmentWithDevices(Shape):
+    id: UUID
+    name: str
+    robots: list[EmbeddedRobot]
+    camera_ids: list[UUID]
+    cameras: list[Camera]
+
+
+class Episode(Shape):
+    """``length``, ``dropped`` and ``stale`` count rows."""
+
+    episode_index: int
+    id: UUID
+    tasks: list[str]
+    length: int
+    fps: int
+    duration_s: float
+    tags: list[str]
+    rating: int | None
+    dropped: int
+    stale: int
+
+
+class EpisodeFacts(Episode):
+    """``sha256`` is that of the episode's manifest."""
+
+    recording_id: UUID
+    measured_fps: float
+    repeated: int
+    size_bytes: int
+    sha256: str
+    success: bool | None
+    note: str
+    suspect: str | None
+
+
+class OpenEpisode(Shape):
+    """The episode that is being recorded or saved; the live numbers come from the session's owner."""
+
+    episode_id: UUID
+    episode_index: int
+    task: str
+    row: int | None
+    measured_fps: float | None
+    dropped: int | None
+    stale: int | None
+
+
+class InterruptedEpisode(Shape):
+    """``rows`` are whole on disk: keep them or discard them."""
+
+    episode_id: UUID
+    number: int
+    task: str
+    rows: int
+    reason: str
+    started_at: AwareDatetime
+
+
+class Recording(Shape):
+    id: UUID
+    project_id: UUID
+    environment_id: UUID
+    dataset_id: UUID | None
+    fps: int
+    task: str
+    state: RecordingState
+    reason: str | None
+    source: Literal["teleoperation", "none"]
+    episode: OpenEpisode | None
+    interrupted: list[InterruptedEpisode]
+    episodes_saved: int
+    created_at: AwareDatetime
+
+
+class Job(Shape):
+    """``progress`` in percent; ``model_id`` once there is a model."""
+
+    id: UUID
+    project_id: UUID
+    type: Literal["training", "evaluation"]
+    status: JobStatus
+    progress: Annotated[int, Field(ge=0, le=100)]
+    message: str
+    reason: str | None
+    attempt: int
+    extra_info: dict[str, float | None]
+    payload: dict[str, Any]
+    created_at: AwareDatetime
+    start_time: AwareDatetime | None
+    end_time: AwareDatetime | None
+    model_id: UUID | None
+    parent_job_id: UUID | None
+
+
+class Evaluation(Shape):
+    """Rollouts by who acted: ``policy``, and the baselines on the same seeds."""
+
+    job_id: UUID
+    environment: str
+    rollouts: dict[str, Rollouts]
+    created_at: AwareDatetime
+
+
+class Model(Shape):
+    id: UUID
+    project_id: UUID
+    name: str
+    policy: str
+    version: int
+    parent_model_id: UUID | None
+    dataset_id: UUID
+    dataset_version: int
+    snapshot_id: UUID | None
+    train_job_id: UUID
+    metrics: dict[str, float | None]
+    exports: list[ExportFacts]
+    evaluations: list[Evaluation]
+    created_at: AwareDatetime

@@ -1,0 +1,121 @@
+"""Composition: settings, the log, both routers, error handlers and the console, in one Ray Serve deployment.
+
+``serve run serve_app:app`` serves it; ``geti-action serve`` does the same with a Ray of its own.
+"""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import cast
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.openapi.docs import get_redoc_html
+from fastapi.responses import FileResponse, Response
+from fastapi.staticfiles import StaticFiles
+from fastapi_offline import FastAPIOffline
+from ray import serve
+
+import projections.routes
+from actors import routes
+from actors.entity import configure_logging
+from actors.gateway import Gateway
+from actors.log import Log
+from actors.routes import problems
+from actors.routes.guard import Guard
+from actors.sample import make_sample
+from projections import schema
+from settings import LOOPBACK, PROJECT, Settings, settings
+
+CONSOLE = PROJECT / "console"
+OFFLINE = "/static-offline-docs"
+EXPOSED = ["Location", "Link", "ETag", "X-Log-Position", "X-Total-Count", "Retry-After"]
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Bring the tables up to date, wake what was going on, and only then be ready."""
+    configure_logging()
+    config = settings()
+    config.storage_dir.mkdir(parents=True, exist_ok=True)
+    schema.upgrade(config.database_url)
+    log = Log(config.database_url)
+    app.state.engine = log.engine
+    app.state.gateway = Gateway(log)
+    if config.seed_db:
+        await make_sample(app.state.gateway)
+    app.state.gateway.resume()
+    app.state.ready = True
+    logging.getLogger(__name__).info("ready: the log is at position %d", log.position())
+    yield
+    log.close()
+
+
+def build() -> FastAPI:
+    """The HTTP application, made anew in each replica."""
+    app = FastAPIOffline(
+        redoc_url=None,
+        title="Geti Action Backend",
+        description="Record robot demonstrations, keep them safe, train policies on them.",
+        version="0.1.0",
+        lifespan=lifespan,
+    )
+    problems.install(app)
+    _guard(app, settings())
+    app.include_router(routes.router)
+    app.include_router(projections.routes.router)
+    app.add_api_route("/api/openapi.json", _openapi, include_in_schema=False)
+    app.add_api_route("/redoc", _redoc, include_in_schema=False)
+    app.add_api_route("/", _page, include_in_schema=False)
+    app.mount("/console", StaticFiles(directory=CONSOLE), name="console")
+    return app
+
+
+def _guard(app: FastAPI, config: Settings) -> None:
+    hosts = frozenset({*LOOPBACK, config.host}) if config.host in LOOPBACK else frozenset[str]()
+    app.add_middleware(Guard, hosts=hosts, origins=frozenset(config.cors_origins))
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=config.cors_origins,
+        allow_credentials=True,
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=EXPOSED,
+    )
+
+
+async def _openapi(request: Request) -> Response:
+    return Response(media_type="application/json", content=orjson.dumps(request.app.openapi()))
+
+
+async def _redoc(request: Request) -> Response:
+    """ReDoc, without the logo that it would fetch from its makers."""
+    page = get_redoc_html(
+        openapi_url="/openapi.json",
+        title=request.app.title,
+        redoc_js_url=f"{OFFLINE}/redoc.standalone.js",
+        redoc_favicon_url=f"{OFFLINE}/favicon.png",
+        with_google_fonts=False,
+    )
+    page.headers["Content-Security-Policy"] = "img-src 'self' data:"
+    return page
+
+
+async def _page() -> FileResponse:
+    return FileResponse(CONSOLE / "index.html", headers={"Cache-Control": "no-cache"})
+
+
+@serve.deployment(
+    name="api",
+    max_ongoing_requests=1000,
+    graceful_shutdown_timeout_s=5,
+    ray_actor_options={"num_cpus": 0},
+    logging_config={"log_level": "WARNING", "enable_access_log": False},
+)
+@serve.ingress(build)
+class Api:
+    """The HTTP face. Holds nothing: any replica can answer any request."""
+
+
+app = cast("serve.Deployment", Api).options(num_replicas=settings().replicas).bind()

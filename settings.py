@@ -1,0 +1,94 @@
+"""Every setting, read from the environment or `.env` in the project folder, here and nowhere else."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PROJECT = Path(__file__).resolve().parent
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class Settings(BaseSettings):
+    """Relative paths count from the project folder, never from the current one."""
+
+    model_config = SettingsConfigDict(env_file=PROJECT / ".env", extra="ignore", env_ignore_empty=True, frozen=True)
+
+    database_url: str = Field(
+        "sqlite+aiosqlite:///./geti_action.db", description="SQLite file, or postgresql+asyncpg://user:pass@host/name"
+    )
+    storage_dir: Path = Field(Path("data/storage"), description="Episodes, datasets, checkpoints and models")
+    host: str = Field("127.0.0.1", description="Address to listen on; not a loopback one needs ALLOW_INSECURE=true")
+    port: int = Field(8000, ge=1, le=65535, description="HTTP port")
+    dashboard_port: int = Field(8265, ge=0, le=65535, description="Port of the Ray dashboard")
+    cors_origins: Annotated[list[str], NoDecode] = Field(
+        ["http://localhost:3000"], description="Browser origins that may call; JSON list or comma separated"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field("INFO", description="Verbosity")
+    seed_db: bool = Field(False, description="Put a sample project there at the start (repeating changes nothing)")
+    allow_insecure: bool = Field(False, description="Serve without authentication on an address others can reach")
+    ice_servers: list[dict[str, str | list[str]]] = Field(
+        default_factory=list, description="STUN and TURN servers, JSON as in RTCIceServer (urls, username, credential)"
+    )
+    media_roots: Annotated[list[Path], NoDecode] = Field(
+        [Path("data/media")], description="Folders whose videos a file camera may play; JSON list or comma separated"
+    )
+    max_viewers: int = Field(32, ge=1, le=1024, description="Viewers of one camera at a time")
+    camera_rest_s: float = Field(30, ge=0, le=3600, description="Seconds after which a camera nobody needs is closed")
+    haproxy: bool = Field(False, description="Ray Serve's HAProxy ingress: faster, listens on every address")
+    replicas: int = Field(1, ge=1, le=64, description="API replicas (more than one wants PostgreSQL)")
+
+    @field_validator("cors_origins", "media_roots", mode="before")
+    @classmethod
+    def _comma_separated(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            import json
+
+            return json.loads(value)
+        return [part.strip() for part in value.split(",") if part.strip()]
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("storage_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return PROJECT / value
+
+    @field_validator("media_roots")
+    @classmethod
+    def _all_absolute(cls, value: list[Path]) -> list[Path]:
+        return [PROJECT / path for path in value]
+
+    @model_validator(mode="after")
+    def _refuse_open_doors(self) -> Self:
+        if self.host not in LOOPBACK and not self.allow_insecure:
+            raise ValueError(
+                f"HOST={self.host} can be reached by others and there is no authentication yet: "
+                "set ALLOW_INSECURE=true if this network is trusted, or leave HOST at 127.0.0.1"
+            )
+        return self
+
+    @property
+    def datasets_dir(self) -> Path:
+        return self.storage_dir / "datasets"
+
+    @property
+    def jobs_dir(self) -> Path:
+        return self.storage_dir / "jobs"
+
+    @property
+    def models_dir(self) -> Path:
+        return self.storage_dir / "models"
+
+
+@lru_cache
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()

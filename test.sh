@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# ./test.sh [quick|--long] [WORDS for pytest…]: lint, types and tests. `./test.sh --help` tells the rest.
+set -euo pipefail
+unset CDPATH
+cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")"
+
+usage() {
+  cat <<TEXT
+./test.sh          everything but the soaks (within 15 minutes on 2 cores)
+./test.sh quick    lint and the fast tests (about a minute; needs neither torch nor a browser)
+./test.sh --long   everything, the soaks, repeated kills and big replays too
+More words go to pytest: ./test.sh quick -k recording
+TEXT
+}
+
+say() { printf '%s\n' "$*" >&2; }
+
+# Runs a stage, says how long it took, and ends the run if it fails.
+stage() {
+  local name=$1 start=$SECONDS status=0
+  shift
+  say "== $name"
+  "$@" || status=$?
+  say "== $name: $((SECONDS - start)) s"
+  [ "$status" -eq 0 ] || {
+    say "test.sh: $name failed (exit $status)."
+    exit "$status"
+  }
+}
+
+have_chromium() {
+  local name
+  for name in chromium chromium-browser google-chrome; do
+    if command -v "$name" >/dev/null; then return; fi
+  done
+  return 1
+}
+
+# The page is tested in a real browser, which no Python package brings.
+need_chromium() {
+  if have_chromium; then return; fi
+  if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+    say "The page is tested in a real browser and Chromium is not here (Debian: sudo apt install chromium)."
+    return 1
+  fi
+  say "Installing Chromium from the system's packages …"
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >&2
+}
+
+mode=full
+case ${1:-} in
+  quick | --quick) mode=quick && shift ;;
+  --long) mode=long && shift ;;
+  -h | --help) usage && exit ;;
+esac
+
+case $mode in
+  quick) needs=(--dev) only=(-m "not slow and not train and not long") ;;
+  full) needs=(--dev --train) only=(-m "not long") ;;
+  long) needs=(--dev --train) only=() ;;
+esac
+
+stage "setup" ./run.sh "${needs[@]}" --setup
+if [ "$mode" != quick ]; then stage "browser" need_chromium; fi
+stage "format" .venv/bin/ruff format --check .
+stage "lint" .venv/bin/ruff check .
+stage "shell" .venv/bin/shellcheck run.sh test.sh .ci/run
+stage "walls" .venv/bin/lint-imports --no-logo
+stage "types" .venv/bin/mypy
+
+# Last and in this process: pytest's summary, time included, is the last that is said, and its exit code is ours.
+say "== tests"
+exec .venv/bin/python -m pytest "${only[@]}" "$@"

@@ -1,0 +1,146 @@
+"""A real server for the tests of this folder: the command line tool in a process of its own, a folder to itself."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from client.api import Api
+from settings import PROJECT
+
+START_S = 240.0
+STOP_S = 10.0
+
+
+class Server:
+    """One server: ``start`` it, talk to ``api``, ``stop`` it politely or ``kill`` all of it at once."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.storage = folder / "storage"
+        self.database = folder / "geti.db"
+        self.log = folder / "server.log"
+        self.api = Api(f"http://localhost:{self.port}")
+        self.url = self.api.url
+        self._environment = os.environ | {
+            "DATABASE_URL": f"sqlite+aiosqlite:///{self.database}",
+            "STORAGE_DIR": str(self.storage),
+            "PORT": str(self.port),
+            "DASHBOARD_PORT": str(free_port()),
+            **environment,
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return dict(self._environment)
+
+    def run(self, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        """A command of geti-action with this server's settings."""
+        command = [sys.executable, "-m", "cli", *words]
+        return subprocess.run(
+            command, cwd=PROJECT, env=self._environment, text=True, capture_output=True, timeout=timeout
+        )
+
+    def start(self) -> "Server":
+        with self.log.open("ab") as log:
+            command = [sys.executable, "-m", "cli", "serve"]
+            self.process = subprocess.Popen(
+                command, cwd=PROJECT, env=self._environment, stdout=log, stderr=log, start_new_session=True
+            )
+        deadline = time.monotonic() + START_S
+        while not self.api.is_up():
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.3)
+        return self
+
+    def processes(self, title: str = "") -> list[psutil.Process]:
+        """All processes of this server, or those whose title begins so ("ray::CameraActor")."""
+        assert self.process is not None
+        family = psutil.Process(self.process.pid)
+        return [each for each in [family, *family.children(recursive=True)] if _title(each).startswith(title)]
+
+    def kill(self, title: str) -> int:
+        """kill -9 of every process of this title; how many there were."""
+        doomed = self.processes(title)
+        _kill(doomed)
+        return len(doomed)
+
+    def kill_everything(self) -> None:
+        """As if the power had failed."""
+        assert self.process is not None
+        kill_family(self.process)
+        self.process = None
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> float:
+        """End it as Ctrl-C in a terminal does, which signals the whole group; how many seconds it took. Fails when
+        anything of it is left running."""
+        assert self.process is not None
+        everybody = self.processes()
+        began = time.monotonic()
+        os.killpg(self.process.pid, number)
+        self.process.wait(60)
+        seconds = time.monotonic() - began
+        _, left = psutil.wait_procs(everybody, timeout=2)
+        assert not left, [_title(each) for each in left]
+        self.process = None
+        return seconds
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def kill_family(process: subprocess.Popen[bytes]) -> None:
+    """kill -9 of a process and of all that it started."""
+    if process.poll() is None:
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        _kill(family)
+        psutil.wait_procs(family, timeout=STOP_S)
+    process.wait(STOP_S)
+
+
+def _kill(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The server that most tests share; it must be left as it was found, but for projects of the test's own."""
+    shared = Server(tmp_path_factory.mktemp("server")).start()
+    yield shared
+    shared.api.close()
+    if shared.process is not None:
+        shared.stop()
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Server]:
+    """A server that a test may kill. It is not started yet."""
+    own = Server(tmp_path)
+    yield own
+    own.api.close()
+    if own.process is not None:
+        own.kill_everything()

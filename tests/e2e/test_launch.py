@@ -1,0 +1,87 @@
+"""Starting, being in somebody's way, and stopping."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import httpx
+import pytest
+
+from settings import PROJECT
+
+from .conftest import STOP_S, Server, free_port, kill_family
+
+pytestmark = pytest.mark.slow
+
+
+def test_it_says_where_it_stands_and_stops_within_ten_seconds(own_server: Server) -> None:
+    own_server.start()
+    deadline = time.monotonic() + 30
+    while "Ready after" not in (said := own_server.log.read_text()):
+        assert time.monotonic() < deadline, said
+        time.sleep(0.2)
+    assert own_server.url in said
+    assert str(own_server.database) in said
+    assert str(own_server.storage) in said
+    assert own_server.stop(signal.SIGINT) < STOP_S
+
+
+def test_a_second_start_is_told_who_runs(server: Server) -> None:
+    assert server.process is not None
+    same_database = server.run("serve")
+    assert same_database.returncode == 1
+    assert f"process {server.process.pid}" in same_database.stdout
+    assert server.url in same_database.stdout
+
+
+def test_a_taken_port_is_told(own_server: Server) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", own_server.port))
+        taken.listen()
+        refused = own_server.run("serve")
+    assert refused.returncode == 1
+    assert f"Port {own_server.port} is taken by process" in refused.stdout
+    assert "set PORT" in refused.stdout
+
+
+def test_an_open_door_is_refused(own_server: Server) -> None:
+    command = [sys.executable, "-m", "cli", "init-db"]
+    environment = {**own_server.environment, "HOST": "0.0.0.0"}
+    refused = subprocess.run(command, cwd=PROJECT, env=environment, text=True, capture_output=True, timeout=60)
+    assert refused.returncode == 1
+    assert "ALLOW_INSECURE" in refused.stdout
+
+
+def test_serve_run_works_by_itself(own_server: Server) -> None:
+    """``serve run serve_app:app``, as a Ray user would."""
+    port = free_port()
+    environment = {**own_server.environment, "RAY_AUTH_MODE": "token", "RAY_SERVE_DEFAULT_HTTP_PORT": str(port)}
+    command = [sys.executable, "-c", _SERVE_RUN, str(port)]
+    process = subprocess.Popen(command, cwd=PROJECT, env=environment, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 240
+        while not _answers(f"http://127.0.0.1:{port}/api/projects"):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+    finally:
+        kill_family(process)
+
+
+_SERVE_RUN = """
+import sys, threading
+from importlib import import_module
+from ray import serve
+serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[1])})
+serve.run(import_module("serve_app").app)
+threading.Event().wait()
+"""
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2).status_code == 200
+    except httpx.TransportError:
+        return False

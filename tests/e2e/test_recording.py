@@ -1,0 +1,176 @@
+"""The main job over HTTP with a real server: sessions, episodes, and what a kill -9 leaves of them."""
+
+import time
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from client.api import Api, Refused
+from client.demo import Cell, make_cell
+
+from .conftest import Server
+
+pytestmark = pytest.mark.slow
+FPS = 10
+
+
+def open_session(api: Api, cell: Cell, **body: Any) -> str:
+    sessions = f"/projects/{cell.project}/recordings"
+    opened = api.post(sessions, {"environment_id": cell.environment, "dataset_id": cell.dataset, "fps": FPS, **body})
+    assert opened["state"] == "ready"
+    return f"{sessions}/{opened['id']}"
+
+
+def record(api: Api, session: str, seconds: float) -> dict[str, Any]:
+    episode = api.post(f"{session}:start_episode")["episode_id"]
+    time.sleep(seconds)
+    saved: dict[str, Any] = api.post(f"{session}:save_episode", {"episode_id": episode})
+    return saved
+
+
+def wait_for(api: Api, path: str, **wanted: Any) -> dict[str, Any]:
+    """Until GET of ``path`` shows the wanted values."""
+    deadline = time.monotonic() + 120
+    while True:
+        found: dict[str, Any] = api.get(path)
+        if all(found[name] == value for name, value in wanted.items()):
+            return found
+        assert time.monotonic() < deadline, found
+        time.sleep(0.2)
+
+
+@pytest.fixture
+def cell(server: Server, request: pytest.FixtureRequest) -> Cell:
+    return make_cell(server.api, request.node.name)
+
+
+@pytest.mark.train
+def test_a_recorded_dataset_is_what_the_real_lerobot_reads_and_shows_the_cell(server: Server, cell: Cell) -> None:
+    session = open_session(server.api, cell)
+    saved = [record(server.api, session, 3.0) for _ in range(2)]
+    server.api.post(f"{session}:close")
+    folder = server.storage / "datasets" / cell.dataset
+    dataset = _lerobot(folder / "current")
+    assert len(dataset) == sum(episode["rows"] for episode in saved)
+    offset = 0
+    for episode in saved:
+        _check_pictures(folder / "episodes" / episode["episode_id"], dataset, offset, episode["rows"])
+        offset += episode["rows"]
+
+
+def _lerobot(root: Path) -> Any:
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    return LeRobotDataset("local/pushes", root=root, video_backend="pyav")
+
+
+def _check_pictures(episode: Path, dataset: Any, offset: int, rows: int) -> None:
+    """Each row's decoded picture is the renderer's picture of the cell at that row's capture."""
+    from actors.devices.cell import render
+
+    samples = pq.read_table(episode / "rows.parquet").to_pylist()
+    states = {sample["captured_ns"]: sample for sample in samples}
+    captures = pq.read_table(episode / "times" / "top.parquet").to_pylist()
+    assert len(samples) == len(captures) == rows
+    compared = 0
+    for row, capture in enumerate(captures):
+        item = dataset[offset + row]
+        assert np.allclose(item["observation.state"], samples[row]["observation.state"])
+        assert np.allclose(item["action"], samples[row]["action"])
+        shown = states.get(capture["device_ns"])
+        if shown is None:
+            continue
+        wanted = render(_cell_state(shown), 96, 96)
+        decoded = np.asarray(item["observation.images.top"]).transpose(1, 2, 0) * 255
+        assert np.mean((decoded - wanted) ** 2) < 60, f"row {row} shows something else"
+        compared += 1
+    assert compared > rows / 2
+
+
+def _cell_state(sample: dict[str, Any]) -> Any:
+    from actors.devices.cell_state import CellState
+
+    names = ("agent_x", "agent_y", "block_x", "block_y", "block_angle")
+    values = {name: sample[f"ground_truth.{name}"] for name in names}
+    return CellState(sequence=0, captured_ns=sample["captured_ns"], **values)
+
+
+def test_a_killed_session_owner_costs_only_the_open_take(server: Server, cell: Cell) -> None:
+    session = open_session(server.api, cell)
+    saved = record(server.api, session, 1.5)
+    broken = server.api.post(f"{session}:start_episode")["episode_id"]
+    time.sleep(3)
+    assert server.kill("ray::RecordingActor") == 1
+    found = wait_for(server.api, session, state="ready")
+    (interrupted,) = found["interrupted"]
+    assert interrupted["episode_id"] == broken
+    assert interrupted["rows"] >= 1.5 * FPS
+    again = record(server.api, session, 1.5)
+    assert again["episode_index"] == 1
+    kept = server.api.post(f"{session}:keep", {"episode_id": broken})
+    assert (kept["rows"], kept["episode_index"]) == (interrupted["rows"], 2)
+    episodes = server.api.get(f"/dataset/{cell.dataset}/episodes")
+    assert [episode["id"] for episode in episodes] == [saved["episode_id"], again["episode_id"], broken]
+    server.api.post(f"{session}:close")
+
+
+def test_a_killed_camera_interrupts_the_take_and_comes_back(server: Server, cell: Cell) -> None:
+    session = open_session(server.api, cell)
+    broken = server.api.post(f"{session}:start_episode")["episode_id"]
+    time.sleep(2)
+    assert server.kill("ray::CameraActor") >= 1
+    found = wait_for(server.api, session, state="ready")
+    assert [take["episode_id"] for take in found["interrupted"]] == [broken]
+    assert found["interrupted"][0]["reason"]
+    server.api.post(f"{session}:discard_episode", {"episode_id": broken})
+    assert record(server.api, session, 1.0)["rows"] >= 5
+    server.api.post(f"{session}:close")
+    assert not list((server.storage / "datasets" / cell.dataset / "takes").glob("*"))
+
+
+def test_repeating_commands_changes_nothing(server: Server, cell: Cell) -> None:
+    session = open_session(server.api, cell)
+    id = "7f1a2b3c-0000-4000-8000-000000000001"
+    for _ in range(2):
+        assert server.api.post(f"{session}:start_episode", {"episode_id": id})["episode_id"] == id
+    time.sleep(1)
+    first = server.api.post(f"{session}:save_episode", {"episode_id": id})
+    assert server.api.post(f"{session}:save_episode", {"episode_id": id}) == first
+    with pytest.raises(Refused, match="already ended"):
+        server.api.post(f"{session}:start_episode", {"episode_id": id})
+    for _ in range(2):
+        assert server.api.post(f"{session}:close")["state"] == "closed"
+    with pytest.raises(Refused, match="closed"):
+        server.api.post(f"{session}:start_episode")
+
+
+def test_a_device_belongs_to_one_session(server: Server, cell: Cell) -> None:
+    session = open_session(server.api, cell)
+    sessions = f"{server.url}/api/projects/{cell.project}/recordings"
+    body = {"environment_id": cell.environment, "fps": FPS}
+    second = httpx.post(sessions, json=body, timeout=30)
+    assert second.status_code == 423
+    assert second.headers["content-type"] == "application/problem+json"
+    assert UUID(second.json()["held_by"]["recording_id"]) == UUID(session.rpartition("/")[2])
+    camera = server.api.get(f"/projects/{cell.project}/cameras")[0]["id"]
+    at = f"{server.url}/api/projects/{cell.project}/cameras/{camera}"
+    assert httpx.delete(at).status_code == 423
+    assert httpx.post(f"{at}:disconnect", timeout=30).status_code == 423
+    assert httpx.delete(f"{server.url}/api/projects/{cell.project}").status_code == 409
+    server.api.post(f"{session}:close")
+    assert len(server.api.get(f"/projects/{cell.project}/recordings")) == 1
+
+
+def test_practice_writes_nothing(server: Server, cell: Cell) -> None:
+    session = open_session(server.api, cell, dataset_id=None)
+    episode = server.api.post(f"{session}:start_episode")["episode_id"]
+    with pytest.raises(Refused, match="practice"):
+        server.api.post(f"{session}:save_episode", {"episode_id": episode})
+    server.api.post(f"{session}:discard_episode", {"episode_id": episode})
+    server.api.post(f"{session}:close")
+    assert not (server.storage / "datasets" / cell.dataset).exists()

@@ -1,0 +1,236 @@
+"""Folding and asking, on both databases."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import batched
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+from sqlalchemy import Connection, Engine, select, update
+
+from domain.errors import NotFound
+from projections import database, queries, schema, shapes, tables
+from projections.fold import fold, rebuild
+from projections.views import VIEWS
+from tests.story import everything, named
+
+STORY = everything()
+LAST = STORY[-1][0]
+LAB, GONE = named("lab"), named("gone")
+Rows = dict[str, set[str]]
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """An engine of a database that holds the whole story."""
+    with ExitStack() as stack:
+        if request.param == "sqlite":
+            url = f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('story') / 'geti_action.db'}"
+        else:
+            url = stack.enter_context(request.getfixturevalue("new_postgresql")())
+        schema.upgrade(url)
+        made = database.engine(url)
+        stack.callback(made.dispose)
+        with made.connect() as connection, database.begin_immediate(connection):
+            fold(connection, STORY)
+        yield made
+
+
+@pytest.fixture
+def folded(engine: Engine) -> Iterator[Connection]:
+    """A connection in a transaction that is rolled back after the test."""
+    with engine.connect() as connection:
+        database.begin_immediate(connection)
+        yield connection
+
+
+@pytest.fixture
+def empty(folded: Connection) -> Connection:
+    rebuild(folded, [])
+    return folded
+
+
+def _rows(connection: Connection) -> Rows:
+    """Every row of every view, and the positions."""
+    kept = (*(table for view in VIEWS.values() for table in view.tables), tables.positions)
+    return {table.name: {repr(row) for row in connection.execute(table.select())} for table in kept}
+
+
+@pytest.mark.parametrize("size", [1, 7])
+def test_however_the_log_is_cut_the_rows_are_the_same(folded: Connection, size: int) -> None:
+    at_once = _rows(folded)
+    rebuild(folded, [])
+    for batch in batched(STORY, size):
+        fold(folded, batch)
+    assert _rows(folded) == at_once
+
+
+def test_a_rebuild_gives_equal_tables(folded: Connection) -> None:
+    before = _rows(folded)
+    folded.execute(tables.projects.delete())
+    folded.execute(update(tables.cameras).values(name="spoilt"))
+    folded.execute(tables.robots.insert(), dict.fromkeys(tables.robots.c.keys(), "0"))
+    rebuild(folded, iter(STORY))
+    assert _rows(folded) == before
+
+
+def test_folding_again_changes_nothing(folded: Connection) -> None:
+    before = _rows(folded)
+    fold(folded, STORY)
+    assert _rows(folded) == before
+
+
+def test_folding_nothing_changes_nothing(folded: Connection) -> None:
+    before = _rows(folded)
+    fold(folded, [])
+    assert _rows(folded) == before
+
+
+def test_a_rebuild_of_one_view_leaves_the_others(folded: Connection) -> None:
+    folded.execute(tables.projects.delete())
+    folded.execute(tables.robots.delete())
+    rebuild(folded, STORY, ["robots"])
+    assert queries.projects(folded) == []
+    assert folded.scalar(select(tables.robots.c.name)) == "Arm"
+
+
+def test_a_rollback_takes_the_rows_and_the_positions_back(engine: Engine) -> None:
+    with engine.connect() as connection:
+        before = _rows(connection)
+        connection.rollback()
+        database.begin_immediate(connection)
+        rebuild(connection, STORY[:9])
+        assert _rows(connection) != before
+        connection.rollback()
+        assert _rows(connection) == before
+
+
+def test_every_view_says_how_far_it_is_and_a_parked_one_stays(empty: Connection) -> None:
+    fold(empty, STORY[:5])
+    parked = update(tables.positions).where(tables.positions.c.view == "jobs")
+    empty.execute(parked.values(parked_reason="poison"))
+    fold(empty, STORY[5:])
+    reached = {row.view: row.position for row in empty.execute(tables.positions.select())}
+    assert reached == dict.fromkeys(VIEWS, LAST) | {"jobs": 5}
+
+
+def test_nothing_of_a_deleted_project_is_left(folded: Connection) -> None:
+    left = [row for name, rows in _rows(folded).items() for row in rows if str(GONE) in row]
+    assert left == []
+    assert [project["name"] for project in queries.projects(folded)] == ["Lab"]
+
+
+Ask = Callable[[Connection], Any]
+SHAPES: list[tuple[Any, Ask]] = [
+    (list[shapes.Project], queries.projects),
+    (shapes.Project, lambda c: queries.project(c, LAB)),
+    (list[shapes.Camera], lambda c: queries.cameras(c, LAB)),
+    (shapes.Camera, lambda c: queries.camera(c, LAB, named("top"))),
+    (list[shapes.Robot], lambda c: queries.robots(c, LAB)),
+    (shapes.Robot, lambda c: queries.robot(c, LAB, named("arm"))),
+    (list[shapes.Environment], lambda c: queries.environments(c, LAB)),
+    (shapes.EnvironmentWithDevices, lambda c: queries.environment(c, LAB, named("cell"))),
+    (list[shapes.Dataset], lambda c: queries.datasets(c, LAB)),
+    (shapes.Dataset, lambda c: queries.dataset(c, named("pushes"))),
+    (list[shapes.Episode], lambda c: queries.episodes(c, named("pushes"))),
+    (shapes.EpisodeFacts, lambda c: queries.episode(c, named("pushes"), 1)),
+    (shapes.EpisodeFacts, lambda c: queries.episode(c, named("pushes"), named("first"))),
+    (dict[str, list[str]], lambda c: queries.tasks(c, LAB)),
+    (list[shapes.Recording], lambda c: queries.recordings(c, LAB)),
+    (shapes.Recording, lambda c: queries.recording(c, LAB, named("session"))),
+    (shapes.Recording, lambda c: queries.recording(c, LAB, named("busy"))),
+    (list[shapes.Job], queries.jobs),
+    (list[shapes.Job], lambda c: queries.jobs(c, LAB)),
+    (shapes.Job, lambda c: queries.job(c, named("training"))),
+    (list[shapes.Model], lambda c: queries.models(c, LAB)),
+    (shapes.Model, lambda c: queries.model(c, named("model"))),
+]
+
+
+@pytest.mark.parametrize(("shape", "ask"), SHAPES)
+def test_an_answer_has_the_shape_that_the_document_says(folded: Connection, shape: Any, ask: Ask) -> None:
+    answer = ask(folded)
+    assert answer
+    TypeAdapter(shape).validate_python(answer)
+
+
+MISSING: list[tuple[str, Ask]] = [
+    ("project_not_found", lambda c: queries.project(c, GONE)),
+    ("project_not_found", lambda c: queries.cameras(c, GONE)),
+    ("project_not_found", lambda c: queries.tasks(c, GONE)),
+    ("project_not_found", lambda c: queries.recordings(c, GONE)),
+    ("project_not_found", lambda c: queries.jobs(c, GONE)),
+    ("camera_not_found", lambda c: queries.camera(c, LAB, named("gone camera"))),
+    ("camera_not_found", lambda c: queries.camera(c, GONE, named("top"))),
+    ("robot_not_found", lambda c: queries.robot(c, GONE, named("arm"))),
+    ("environment_not_found", lambda c: queries.environment(c, GONE, named("cell"))),
+    ("recording_not_found", lambda c: queries.recording(c, GONE, named("session"))),
+    ("dataset_not_found", lambda c: queries.dataset(c, named("gone dataset"))),
+    ("dataset_not_found", lambda c: queries.episodes(c, named("gone dataset"))),
+    ("episode_not_found", lambda c: queries.episode(c, named("pushes"), 2)),
+    ("job_not_found", lambda c: queries.job(c, named("gone job"))),
+    ("model_not_found", lambda c: queries.model(c, named("gone model"))),
+]
+
+
+@pytest.mark.parametrize(("code", "ask"), MISSING)
+def test_what_is_not_there_is_not_found(folded: Connection, code: str, ask: Ask) -> None:
+    with pytest.raises(NotFound) as refused:
+        ask(folded)
+    assert refused.value.error_code == code
+
+
+def test_an_empty_list_of_a_project_is_no_error(empty: Connection) -> None:
+    fold(empty, STORY[:1])
+    assert queries.cameras(empty, LAB) == queries.recordings(empty, LAB) == []
+    assert queries.tasks(empty, LAB) == {}
+
+
+def test_a_session_is_what_its_open_episode_does(folded: Connection) -> None:
+    session, failed, busy = queries.recordings(folded, LAB)
+    assert (session["state"], session["episodes_saved"], session["reason"]) == ("closed", 2, "on request")
+    assert [(take["episode_id"], take["rows"], take["reason"]) for take in session["interrupted"]] == [
+        (str(named("fourth")), 12, "camera lost")
+    ]
+    assert (failed["state"], failed["episode"]) == ("failed", None)
+    assert busy["state"] == "recording"
+    assert busy["episode"]["episode_id"] == str(named("open"))
+    assert [row["id"] for row in queries.recordings(folded, LAB, "recording")] == [busy["id"]]
+
+
+def test_a_dataset_and_its_episodes_agree(folded: Connection) -> None:
+    dataset = queries.dataset(folded, named("pushes"))
+    episodes = queries.episodes(folded, named("pushes"))
+    assert (dataset["episodes"], dataset["frames"], dataset["fps"]) == (2, sum(row["length"] for row in episodes), 30)
+    assert [(row["episode_index"], row["tasks"], row["tags"]) for row in episodes] == [
+        (0, ["Push the T."], ["good"]),
+        (1, ["Again."], []),
+    ]
+    assert queries.episode(folded, named("pushes"), 0)["success"] is True
+    assert queries.tasks(folded, LAB) == {"Pushes": ["Again.", "Push the T."]}
+
+
+def test_a_camera_shows_its_state(folded: Connection) -> None:
+    top, film = queries.cameras(folded, LAB)
+    assert (top["name"], top["state"]["status"], top["state"]["reason"]) == ("Top", "offline", "nobody watches")
+    state = film["state"]
+    assert (state["status"], state["width"], state["height"], state["node"]) == ("streaming", 320, 240, "node-1")
+    assert state["since"].endswith("Z")
+
+
+def test_jobs_end_as_they_ended_and_name_the_model_once_there_is_one(folded: Connection) -> None:
+    shown = {row["id"]: row for row in queries.jobs(folded)}
+    trained = shown[str(named("training"))]
+    assert (trained["status"], trained["progress"], trained["attempt"]) == ("completed", 100, 2)
+    assert trained["model_id"] == str(named("model"))
+    assert trained["start_time"] < trained["end_time"]
+    assert (shown[str(named("failed job"))]["status"], shown[str(named("failed job"))]["model_id"]) == ("failed", None)
+    assert shown[str(named("canceled job"))]["status"] == "canceled"
+
+
+def test_an_etag_is_the_version_of_the_aggregate(folded: Connection) -> None:
+    versions = {event.originator_id: event.originator_version for _, event in STORY}
+    assert queries.project(folded, LAB).version == versions[LAB]
+    assert queries.camera(folded, LAB, named("top")).version == versions[named("top")]
+    assert queries.job(folded, named("training")).version == versions[named("training")]

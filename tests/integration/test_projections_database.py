@@ -1,0 +1,87 @@
+"""The connections as the log and the GETs use them."""
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+from domain.errors import LogBusy
+from projections import database, schema
+from projections.tables import positions
+
+
+def test_sqlite_is_durable_and_its_readers_never_wait(sqlite_url: str) -> None:
+    schema.upgrade(sqlite_url)
+    engine = database.engine(sqlite_url)
+    with engine.connect() as connection:
+        said = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")}
+        assert said == {"journal_mode": "wal", "synchronous": 2}
+    with engine.connect() as writer, engine.connect() as reader:
+        database.begin_immediate(writer)
+        writer.execute(positions.update().values(position=7))
+        assert set(reader.scalars(positions.select().with_only_columns(positions.c.position))) == {0}
+    engine.dispose()
+
+
+def test_a_reader_sees_one_state_in_all_its_selects(sqlite_url: str) -> None:
+    schema.upgrade(sqlite_url)
+    engine = database.engine(sqlite_url)
+    count = positions.select().with_only_columns(positions.c.position).limit(1)
+    with engine.connect() as reader:
+        before = reader.scalar(count)
+        with engine.connect() as writer, database.begin_immediate(writer):
+            writer.execute(positions.update().values(position=7))
+        assert reader.scalar(count) == before
+        reader.rollback()
+        assert reader.scalar(count) == 7
+    engine.dispose()
+
+
+def test_the_writer_has_the_lock_from_the_beginning(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 1)
+    schema.upgrade(sqlite_url)
+    engine = database.engine(sqlite_url)
+    with engine.connect() as first, engine.connect() as second:
+        database.begin_immediate(first)
+        with pytest.raises(OperationalError, match="locked"):
+            database.begin_immediate(second)
+        first.rollback()
+        database.begin_immediate(second)
+    engine.dispose()
+
+
+def test_postgresql_lets_no_holder_stop_the_others(postgresql_url: str) -> None:
+    engine = database.engine(postgresql_url)
+    with engine.connect() as connection:
+        names = ("lock_timeout", "idle_in_transaction_session_timeout")
+        waits = {name: connection.scalar(text(f"SHOW {name}")) for name in names}
+    assert waits == {"lock_timeout": "10s", "idle_in_transaction_session_timeout": "1min"}
+    engine.dispose()
+
+
+def test_one_process_at_a_time_is_let_in(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "LOCK_TIMEOUT_S", 0.05)
+    with database.exclusive(sqlite_url), pytest.raises(LogBusy), database.exclusive(sqlite_url):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["geti_action.db.lockfile"]
+    with database.exclusive(sqlite_url):
+        pass
+
+
+def test_who_waits_is_let_in_when_the_other_is_done(sqlite_url: str) -> None:
+    order: list[str] = []
+
+    def second() -> None:
+        with database.exclusive(sqlite_url):
+            order.append("second")
+
+    with database.exclusive(sqlite_url):
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        time.sleep(0.1)
+        order.append("first")
+    waiting.join()
+    assert order == ["first", "second"]

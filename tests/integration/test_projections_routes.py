@@ -1,0 +1,117 @@
+"""The plain GETs over HTTP."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from httpx import ASGITransport, AsyncClient
+from pydantic import TypeAdapter
+
+from domain.errors import GetiActionError
+from projections import database, queries, schema, shapes
+from projections.fold import fold
+from projections.routes import router
+from tests.story import everything, named
+
+STORY = everything()
+LAB = f"/api/projects/{named('lab')}"
+CELL = named("cell")
+LISTS = {
+    "/api/projects": 1,
+    f"{LAB}/cameras": 2,
+    f"{LAB}/robots": 1,
+    f"{LAB}/robots/online": 1,
+    f"{LAB}/environments": 1,
+    f"{LAB}/datasets": 1,
+    f"{LAB}/models": 1,
+    f"{LAB}/jobs": 4,
+    "/api/jobs": 4,
+    f"/api/dataset/{named('pushes')}/episodes": 2,
+}
+SINGLES = {
+    LAB: "lab",
+    f"{LAB}/cameras/{named('top')}": "top",
+    f"{LAB}/robots/{named('arm')}": "arm",
+    f"{LAB}/environments/{named('cell')}": "cell",
+    f"/api/dataset/{named('pushes')}": "pushes",
+    f"/api/jobs/{named('training')}": "training",
+    f"/api/models/{named('model')}": "model",
+}
+
+
+def _problem(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, GetiActionError)
+    return JSONResponse({"error_code": error.error_code}, error.status)
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Any:
+    url = f"sqlite:///{tmp_path / 'geti_action.db'}"
+    schema.upgrade(url)
+    made = FastAPI()
+    made.include_router(router)
+    made.add_exception_handler(GetiActionError, _problem)
+    made.state.engine = database.engine(url)
+    with made.state.engine.connect() as connection, database.begin_immediate(connection):
+        fold(connection, STORY)
+    yield made
+    made.state.engine.dispose()
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(transport=ASGITransport(app), base_url="http://test") as made:
+        yield made
+
+
+async def test_a_list_says_how_long_it_is(client: AsyncClient) -> None:
+    for path, length in LISTS.items():
+        reply = await client.get(path)
+        assert (reply.status_code, reply.headers["Cache-Control"]) == (200, "no-store"), path
+        assert (len(reply.json()), reply.headers["X-Total-Count"]) == (length, str(length)), path
+
+
+async def test_one_thing_carries_its_version(client: AsyncClient) -> None:
+    versions = {event.originator_id: event.originator_version for _, event in STORY}
+    for path, name in SINGLES.items():
+        reply = await client.get(path)
+        assert (reply.status_code, reply.headers["Cache-Control"]) == (200, "no-store"), path
+        assert reply.headers["ETag"] == f'"{versions[named(name)]}"', path
+        assert reply.json()["id"] == str(named(name))
+
+
+async def test_tasks_come_by_dataset(client: AsyncClient) -> None:
+    assert (await client.get(f"{LAB}/tasks")).json() == {"Pushes": ["Again.", "Push the T."]}
+
+
+async def test_an_unknown_id_is_404_and_a_malformed_one_422(client: AsyncClient) -> None:
+    for path, name in SINGLES.items():
+        assert (await client.get(path.replace(str(named(name)), str(uuid4())))).status_code == 404, path
+        assert (await client.get(path.replace(str(named(name)), "nonsense"))).status_code == 422, path
+
+
+async def test_the_openapi_document_says_what_comes_back(app: FastAPI, client: AsyncClient) -> None:
+    documented = app.openapi()["paths"]
+    assert len(documented) == len(LISTS) + len(SINGLES) + len(["tasks"])
+    for path, operations in documented.items():
+        assert operations["get"]["responses"]["200"]["content"]["application/json"]["schema"], path
+    TypeAdapter(list[shapes.Project]).validate_json((await client.get("/api/projects")).content)
+    TypeAdapter(shapes.EnvironmentWithDevices).validate_json((await client.get(f"{LAB}/environments/{CELL}")).content)
+
+
+async def test_it_shows_at_once_what_was_committed(app: FastAPI, client: AsyncClient) -> None:
+    with app.state.engine.connect() as connection, database.begin_immediate(connection):
+        fold(connection, [(1000, STORY[0][1].model_copy(update={"originator_id": uuid4()}))])
+        assert len(queries.projects(connection)) == 2
+    assert len((await client.get("/api/projects")).json()) == 2
+
+
+async def test_connections_go_back_to_the_pool(app: FastAPI, client: AsyncClient) -> None:
+    for _ in range(50):
+        await client.get(f"{LAB}/cameras/{uuid4()}")
+        await client.get("/api/projects")
+    assert app.state.engine.pool.checkedout() == 0

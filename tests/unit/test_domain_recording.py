@@ -1,0 +1,184 @@
+"""A recording session under any sequence of commands."""
+
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import invariant, rule
+
+from domain.aggregate import Hold, NeedHeld, Release
+from domain.claims import device
+from domain.environment import CreateEnvironment, Environment
+from domain.errors import Conflict, Invalid
+from domain.recording import KeepEpisode, OpenRecording, Recording, RecordingState, SaveEpisode, StartEpisode
+from tests.story import facts
+from tests.unit.test_domain_kit import BRIEF, OTHERS, PROJECT, THING, AggregateMachine, ids, reasons
+
+ROBOT, CAMERA, ENVIRONMENT, DATASET = (OTHERS[number] for number in range(4))
+
+
+def _environment(at: Any) -> Environment:
+    used = [{"robot_id": ROBOT, "tele_operator": {"type": "scripted"}}]
+    command = CreateEnvironment(name="cell", robots=used, camera_ids=[CAMERA])
+    return Environment.create(ENVIRONMENT, PROJECT, command, at)
+
+
+class RecordingMachine(AggregateMachine[Recording]):
+    def begin(self) -> Recording:
+        command = OpenRecording(environment_id=ENVIRONMENT, dataset_id=DATASET)
+        return Recording.open(THING, PROJECT, command, _environment(self.at), "Push.", self.at)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at_the_end: list[Any] = []
+
+    @rule()
+    def ready(self) -> None:
+        self.tell(lambda recording: recording.ready(THING, "node", self.at))
+
+    @rule(episode=ids)
+    def start(self, episode: Any) -> None:
+        self.tell(lambda recording: recording.start(episode, StartEpisode(), self.at))
+
+    @rule(episode=ids, rows=st.integers(0, 2))
+    def end(self, episode: Any, rows: int) -> None:
+        self.tell(lambda recording: recording.end(SaveEpisode(episode_id=episode, success=True), rows, self.at))
+
+    @rule()
+    def end_the_open_one(self) -> None:
+        if (take := self.aggregate.take) is not None:
+            self.tell(lambda recording: recording.end(SaveEpisode(episode_id=take.episode_id), 1, self.at))
+
+    @rule(episode=ids)
+    def keep(self, episode: Any) -> None:
+        self.tell(lambda recording: recording.keep(KeepEpisode(episode_id=episode), self.at))
+
+    @rule(episode=ids)
+    def saved(self, episode: Any) -> None:
+        index = len(self.aggregate.saved)
+        self.tell(lambda recording: recording.saved_as(facts("any", episode_id=episode), index, self.at))
+
+    @rule()
+    def saved_the_open_one(self) -> None:
+        if (take := self.aggregate.take) is not None:
+            self.saved(take.episode_id)
+
+    @rule(episode=ids)
+    def discard(self, episode: Any) -> None:
+        self.tell(lambda recording: recording.discard(episode, self.at))
+
+    @rule(rows=st.integers(0, 2), reason=reasons)
+    def interrupt(self, rows: int, reason: str) -> None:
+        self.tell(lambda recording: recording.interrupt(rows, reason, self.at))
+
+    @rule(fail=st.booleans(), often=st.integers(0, 2))
+    def finish(self, fail: bool, often: int) -> None:
+        """Seldom, since little is left to try after it."""
+        if often == 0 or self.aggregate.ended:
+            self.tell(lambda recording: (recording.fail if fail else recording.close)("because", self.at))
+
+    @invariant()
+    def an_episode_is_open_exactly_while_one_is_recorded_or_saved(self) -> None:
+        busy = self.aggregate.state in (RecordingState.RECORDING, RecordingState.SAVING)
+        assert (self.aggregate.take is not None) == busy
+
+    @invariant()
+    def an_episode_ends_one_way(self) -> None:
+        recording = self.aggregate
+        groups = [set(recording.saved), set(recording.discarded), set(recording.interrupted)]
+        groups.append({recording.take.episode_id} if recording.take else set())
+        assert len(set.union(*groups)) == sum(map(len, groups))
+
+    @invariant()
+    def an_ended_session_never_changes(self) -> None:
+        if self.aggregate.ended:
+            self.at_the_end = self.at_the_end or list(self.events)
+            assert self.events == self.at_the_end
+
+    @invariant()
+    def what_was_saved_is_what_was_to_be_saved(self) -> None:
+        ended: Any = None
+        for event in self.events:
+            if isinstance(event, Recording.EpisodeSaved):
+                assert event.episode.episode_id == ended
+            ended = getattr(event, "episode_id", None)
+
+    @invariant()
+    def what_is_being_saved_has_rows(self) -> None:
+        if self.aggregate.state is RecordingState.SAVING:
+            assert self.aggregate.take is not None
+            assert self.aggregate.take.rows
+
+
+TestRecording = RecordingMachine.TestCase
+TestRecording.settings = BRIEF
+
+
+@pytest.fixture
+def session() -> Recording:
+    machine = RecordingMachine()
+    machine.ready()
+    return machine.aggregate
+
+
+@pytest.fixture
+def at() -> Any:
+    return RecordingMachine().at
+
+
+def test_a_session_holds_every_device_until_it_ends(session: Recording, at: Any) -> None:
+    command = OpenRecording(environment_id=ENVIRONMENT, dataset_id=DATASET)
+    opened = Recording.open(THING, PROJECT, command, _environment(at), "Push.", at).collect_events()[0]
+    held = {claim.key for claim in opened.claims() if isinstance(claim, Hold) and not claim.shared}
+    assert {device(ROBOT), device(CAMERA), device(ENVIRONMENT)} < held
+    session.close("done", at)
+    assert Release() in session.collect_events()[-1].claims()
+
+
+def test_practice_needs_no_dataset(at: Any) -> None:
+    practice = Recording.open(THING, PROJECT, OpenRecording(environment_id=ENVIRONMENT), _environment(at), "x", at)
+    needed = [claim.key for claim in practice.collect_events()[0].claims() if isinstance(claim, NeedHeld)]
+    assert not [key for key in needed if key.startswith("exists:dataset")]
+
+
+def test_an_episode_without_a_row_is_not_saved(session: Recording, at: Any) -> None:
+    session.start(CAMERA, StartEpisode(), at)
+    with pytest.raises(Invalid, match="no row"):
+        session.end(SaveEpisode(episode_id=CAMERA), 0, at)
+
+
+def test_only_what_is_being_saved_becomes_saved(session: Recording, at: Any) -> None:
+    session.start(CAMERA, StartEpisode(), at)
+    session.end(SaveEpisode(episode_id=CAMERA), 5, at)
+    with pytest.raises(Conflict, match="not the one"):
+        session.saved_as(facts("any", episode_id=ROBOT), 0, at)
+    session.saved_as(facts("any", episode_id=CAMERA), 0, at)
+    assert session.saved == {CAMERA: 0}
+
+
+def test_a_command_for_another_episode_names_the_open_one(session: Recording, at: Any) -> None:
+    session.start(CAMERA, StartEpisode(), at)
+    with pytest.raises(Conflict, match=str(CAMERA)):
+        session.end(SaveEpisode(episode_id=ROBOT), 5, at)
+    with pytest.raises(Conflict, match=str(CAMERA)):
+        session.discard(ROBOT, at)
+
+
+def test_starting_the_open_episode_again_changes_nothing(session: Recording, at: Any) -> None:
+    session.start(CAMERA, StartEpisode(), at)
+    session.collect_events()
+    session.start(CAMERA, StartEpisode(), at)
+    assert not session.pending_events
+
+
+def test_a_failed_session_stays_failed_whatever_comes_late(session: Recording, at: Any) -> None:
+    session.start(CAMERA, StartEpisode(), at)
+    with pytest.raises(Conflict, match="still open"):
+        session.fail("no camera", at)
+    session.interrupt(3, "no camera", at)
+    session.fail("no camera", at)
+    with pytest.raises(Conflict, match="no camera"):
+        session.discard(CAMERA, at)
+    with pytest.raises(Conflict, match="No episode is open"):
+        session.interrupt(3, "late", at)
+    assert session.state is RecordingState.FAILED

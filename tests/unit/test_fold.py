@@ -1,0 +1,76 @@
+"""Changes written in bulk leave the tables as changes written one by one do."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Column, Engine, Integer, MetaData, Table, Text, create_engine
+
+from projections.changes import Change, Drop, Patch, Put
+from projections.fold import write
+
+metadata = MetaData()
+pairs = Table(
+    "pairs",
+    metadata,
+    Column("parent", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("a", Integer),
+    Column("b", Integer),
+)
+names, numbers = st.sampled_from("xyz"), st.integers(0, 9)
+keys = st.tuples(names, names)
+puts = st.builds(
+    lambda key, a, b: Put(pairs, {"parent": key[0], "key": key[1], "a": a, "b": b}), keys, numbers, numbers
+)
+patches = st.builds(
+    lambda key, values: Patch(pairs, key, values),
+    keys,
+    st.dictionaries(st.sampled_from("ab"), numbers, min_size=1),
+)
+columns = st.sampled_from(("parent", "key"))
+drops = st.builds(lambda where: Drop(pairs, where), st.dictionaries(columns, names, min_size=1))
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    made = create_engine("sqlite://", paramstyle="named")
+    metadata.create_all(made)
+    yield made
+    made.dispose()
+
+
+def _after(engine: Engine, *steps: list[Change]) -> set[Any]:
+    """The rows after these steps on an empty table."""
+    with engine.connect() as connection:
+        for changes in steps:
+            write(connection, changes)
+        return {tuple(row) for row in connection.execute(pairs.select())}
+
+
+changes = st.one_of(puts, patches, drops)
+
+
+@given(st.lists(changes), st.lists(changes, max_size=30))
+def test_bulk_equals_one_by_one(engine: Engine, before: list[Change], then: list[Change]) -> None:
+    singly = [[change] for change in (*before, *then)]
+    assert _after(engine, before, then) == _after(engine, *singly)
+
+
+@pytest.mark.parametrize("change", [Patch(pairs, ("x", "y"), {"a": 1}), Drop(pairs, {"parent": "x"})])
+def test_what_is_not_there_is_left_alone(engine: Engine, change: Change) -> None:
+    assert _after(engine, [change]) == set()
+
+
+def test_a_put_is_a_whole_row_and_a_patch_a_part_of_it(engine: Engine) -> None:
+    put = Put(pairs, {"parent": "x", "key": "y", "a": 1, "b": 2})
+    assert _after(engine, [put, Patch(pairs, ("x", "y"), {"b": 3})]) == {("x", "y", 1, 3)}
+    assert _after(engine, [put, Drop(pairs, {"parent": "x"})]) == set()
+    assert _after(engine, [Drop(pairs, {"parent": "x"}), put]) == {("x", "y", 1, 2)}
+
+
+def test_changes_of_nothing_send_nothing() -> None:
+    with create_engine("sqlite://").connect() as without_tables:
+        write(without_tables, [])
