@@ -1,9 +1,5 @@
 """HTTP to commands: parse ─► command ─► gateway ─► reply."""
 
-from fastapi import APIRouter
-
 from actors.routes import cameras, jobs, projects, recordings, system
 
-router = APIRouter()
-for room in (projects, cameras, recordings, jobs, system):
-    router.include_router(room.router)
+routers = (projects.router, cameras.router, recordings.router, jobs.router, system.router)

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from domain.errors import GetiActionError
 from projections import database, queries, schema, shapes
 from projections.fold import fold
-from projections.routes import router
+from projections.routes import routers
 from tests.story import everything, named
 
 STORY = everything()
@@ -53,7 +53,8 @@ def app(tmp_path: Path) -> Any:
     url = f"sqlite:///{tmp_path / 'geti_action.db'}"
     schema.upgrade(url)
     made = FastAPI()
-    made.include_router(router)
+    for router in routers:
+        made.include_router(router)
     made.add_exception_handler(GetiActionError, _problem)
     made.state.engine = database.engine(url)
     with made.state.engine.connect() as connection, database.begin_immediate(connection):
