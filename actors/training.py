@@ -236,11 +236,12 @@ class TrainingActor(Entity[Job]):
     # progress
 
     def _say(self, percent: int, message: str, extra_info: dict[str, float]) -> None:
-        """From the working thread: into the log, every few seconds and when something else begins."""
-        phase = message.partition(":")[0]
-        if phase == self._said[1] and time.monotonic() - self._said_at < PROGRESS_EVENT_S:
+        """From the working thread: into the log, if it is news, every few seconds and when something else begins."""
+        same_phase = message.partition(":")[0] == self._said[1].partition(":")[0]
+        waits = same_phase and time.monotonic() - self._said_at < PROGRESS_EVENT_S
+        if waits or (percent, message) == self._said:
             return
-        self._said, self._said_at = (percent, phase), time.monotonic()
+        self._said, self._said_at = (percent, message), time.monotonic()
         self.from_thread(self._progressed(percent, message, extra_info))
 
     async def _progressed(self, percent: int, message: str, extra_info: dict[str, float]) -> None:

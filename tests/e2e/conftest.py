@@ -1,23 +1,35 @@
 """A real server for the tests of this folder: the command line tool in a process of its own, a folder to itself."""
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from playwright.async_api import Page
 
 from client.api import Api
+from client.demo import Cell, make_cell
 from settings import PROJECT
+from tests.browser import browsing, opened
+
+from .kit import ended, open_session, record, submit
 
 START_S = 240.0
 STOP_S = 10.0
+REST_S = 3
+ICE_SERVERS = [
+    {"urls": ["stun:127.0.0.1:9"]},
+    {"urls": "turn:127.0.0.1:9", "username": "lab", "credential": "secret"},
+]
 
 
 class Server:
@@ -28,6 +40,7 @@ class Server:
         self.port = free_port()
         self.storage = folder / "storage"
         self.database = folder / "geti.db"
+        self.media = folder / "media"
         self.log = folder / "server.log"
         self.api = Api(f"http://localhost:{self.port}")
         self.url = self.api.url
@@ -128,12 +141,41 @@ def _title(process: psutil.Process) -> str:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The server that most tests share; it must be left as it was found, but for projects of the test's own."""
-    shared = Server(tmp_path_factory.mktemp("server")).start()
+    """The server that most tests share; it must be left as it was found, but for projects of the test's own. Its
+    relays do not answer (pictures come all the same), and its cameras soon rest."""
+    folder = tmp_path_factory.mktemp("server")
+    (folder / "media").mkdir()
+    settings = {"ICE_SERVERS": json.dumps(ICE_SERVERS), "MEDIA_ROOTS": str(folder / "media")}
+    shared = Server(folder, CAMERA_REST_S=str(REST_S), **settings).start()
     yield shared
     shared.api.close()
-    if shared.process is not None:
-        shared.stop()
+    assert shared.stop() < STOP_S
+
+
+@pytest.fixture
+async def page(server: Server) -> AsyncIterator[Page]:
+    """The operator's page of the shared server, every project folded: only what a test opens is watched."""
+    async with browsing() as browser:
+        page = await opened(browser, server.url)
+        await page.evaluate("document.querySelectorAll('details').forEach((card) => (card.open = false))")
+        yield page
+
+
+@pytest.fixture(scope="session")
+def recorded(server: Server) -> Cell:
+    """A cell with two episodes to train on."""
+    cell = make_cell(server.api, "recorded")
+    session = open_session(server.api, cell)
+    for _ in range(2):
+        record(server.api, session, 4.0)
+    server.api.post(f"{session}:close")
+    return cell
+
+
+@pytest.fixture(scope="session")
+def trained(server: Server, recorded: Cell) -> dict[str, Any]:
+    """The job that trained a policy on it, ended."""
+    return ended(server.api, submit(server.api, recorded))
 
 
 @pytest.fixture

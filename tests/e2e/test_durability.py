@@ -1,18 +1,21 @@
 """The log is the truth: kill everything, start again, and the same system stands there."""
 
+import asyncio
 import json
 import sqlite3
-import time
 from typing import Any
 
 import pytest
+from playwright.async_api import Page
 
-from client.demo import make_cell
+from client.api import Api
+from client.demo import Cell, make_cell
 
 from .conftest import Server
-from .test_recording import open_session, record, wait_for
+from .kit import open_session, record, wait_for
+from .test_console import FULL_RATE, START_MS, best_rate, both_play, command, start_cell, stop_cell, until_told
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.train]
 VIEWS = (
     "projects",
     "cameras",
@@ -54,34 +57,57 @@ def tables(server: Server) -> dict[str, list[Any]]:
     return found
 
 
-def test_the_same_system_stands_after_killing_everything(own_server: Server) -> None:
-    api = own_server.start().api
-    cell = make_cell(api, "survivor")
-    session = open_session(api, cell)
-    saved = record(api, session, 1.5)
-    open_take = api.post(f"{session}:start_episode")["episode_id"]
-    time.sleep(2.5)
-    before = everything(own_server)
-    own_server.kill_everything()
+@pytest.mark.timeout(600)
+async def test_the_same_system_stands_after_killing_everything(
+    server: Server, trained: dict[str, Any], page: Page
+) -> None:
+    cell, session, open_take = await asyncio.to_thread(_an_open_take, server.api)
+    watched = await start_cell(page, server)
+    await asyncio.sleep(1)  # its rows are on the disk every second
+    before = everything(server)
+    assert trained["model_id"] in str(before)
+    await asyncio.to_thread(server.kill_everything)
+    await page.wait_for_selector("#connection >> text=The server does not answer", timeout=START_MS)
 
-    own_server.start()
-    found = wait_for(api, session, state="ready")
+    await asyncio.to_thread(server.start)
+    found = await asyncio.to_thread(wait_for, server.api, session, state="ready")
     assert [take["episode_id"] for take in found["interrupted"]] == [open_take]
     assert found["interrupted"][0]["rows"] >= 10
-    assert everything(own_server) == before
-    kept = api.post(f"{session}:keep", {"episode_id": open_take})
+    assert everything(server) == before
+    kept = await command(server, f"{session}:keep", {"episode_id": open_take})
     assert kept["episode_index"] == 1
-    assert record(api, session, 1.0)["episode_index"] == 2
-    api.post(f"{session}:close")
-    own_server.stop()
-
-    stood = tables(own_server)
-    assert len(stood["episodes"]) == 3
-    assert own_server.run("rebuild").returncode == 0
-    assert tables(own_server) == stood
-    folder = own_server.storage / "datasets" / cell.dataset
+    another = await asyncio.to_thread(record, server.api, session, 1.0)
+    assert another["episode_index"] == 2
+    await command(server, f"{session}:close")
+    folder = server.storage / "datasets" / cell.dataset
     assert (folder / "current").resolve().name == "3"
-    assert (folder / "episodes" / saved["episode_id"] / "episode.json").exists()
+    assert len(list((folder / "episodes").glob("*/episode.json"))) == 3
+
+    await page.wait_for_selector("#connection >> text=Connected", timeout=START_MS)
+    await both_play(page, watched)
+    await until_told(page, watched, Session="practice")
+    assert await best_rate(page, watched) >= FULL_RATE
+    await stop_cell(page, watched)
+
+
+def _an_open_take(api: Api) -> tuple[Cell, str, str]:
+    """A cell, its session with one episode saved, and the episode that is being recorded."""
+    cell = make_cell(api, "survivor")
+    session = open_session(api, cell)
+    record(api, session, 1.5)
+    return cell, session, api.post(f"{session}:start_episode")["episode_id"]
+
+
+def test_a_rebuild_while_the_server_serves_gives_equal_tables(server: Server, trained: dict[str, Any]) -> None:
+    for _ in range(5):  # a camera that goes to rest in between is an event too
+        stood, at = tables(server), server.api.get("/health")["log"]["position"]
+        assert server.run("rebuild").returncode == 0
+        rebuilt = tables(server)
+        if server.api.get("/health")["log"]["position"] == at:
+            break
+    assert rebuilt == stood
+    assert len(stood["episodes"]) >= 2
+    assert any(trained["model_id"] in row for row in stood["models"])
 
 
 def test_the_seed_changes_nothing_the_second_time(own_server: Server) -> None:

@@ -10,38 +10,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from client.api import Api, Refused
+from client.api import Refused
 from client.demo import Cell, make_cell
 
 from .conftest import Server
+from .kit import FPS, open_session, record, wait_for
 
 pytestmark = pytest.mark.slow
-FPS = 10
-
-
-def open_session(api: Api, cell: Cell, **body: Any) -> str:
-    sessions = f"/projects/{cell.project}/recordings"
-    opened = api.post(sessions, {"environment_id": cell.environment, "dataset_id": cell.dataset, "fps": FPS, **body})
-    assert opened["state"] == "ready"
-    return f"{sessions}/{opened['id']}"
-
-
-def record(api: Api, session: str, seconds: float) -> dict[str, Any]:
-    episode = api.post(f"{session}:start_episode")["episode_id"]
-    time.sleep(seconds)
-    saved: dict[str, Any] = api.post(f"{session}:save_episode", {"episode_id": episode})
-    return saved
-
-
-def wait_for(api: Api, path: str, **wanted: Any) -> dict[str, Any]:
-    """Until GET of ``path`` shows the wanted values."""
-    deadline = time.monotonic() + 120
-    while True:
-        found: dict[str, Any] = api.get(path)
-        if all(found[name] == value for name, value in wanted.items()):
-            return found
-        assert time.monotonic() < deadline, found
-        time.sleep(0.2)
 
 
 @pytest.fixture

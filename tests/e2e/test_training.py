@@ -1,67 +1,40 @@
-"""Jobs over HTTP with the real training library: they end as they say, and stay so."""
+"""Jobs over HTTP with the real training library: they end as they say, stay so, and the page tells how they fare."""
 
+import asyncio
+import json
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from playwright.async_api import Page
 
-from client.api import Api
-from client.demo import POLICY_ARGS, Cell, make_cell
+from actors.learning.evaluate import evaluate
+from actors.learning.export import BACKENDS
+from actors.learning.job import JobFolder
+from client.demo import POLICY_ARGS, Cell
+from settings import PROJECT
 
 from .conftest import Server
-from .test_recording import open_session, record, wait_for
+from .kit import STEPS, ended, submit
 
 pytestmark = [pytest.mark.slow, pytest.mark.train]
 CANCEL_S = 10.0
 
 
-@pytest.fixture(scope="module")
-def recorded(server: Server) -> Cell:
-    cell = make_cell(server.api, "training")
-    session = open_session(server.api, cell)
-    for _ in range(2):
-        record(server.api, session, 4.0)
-    server.api.post(f"{session}:close")
-    return cell
-
-
-def submit(api: Api, cell: Cell, **changes: Any) -> str:
-    body = {
-        "project_id": cell.project,
-        "dataset_id": cell.dataset,
-        "policy": "act",
-        "model_name": "act",
-        "max_steps": 10,
-        "checkpoint_every": 5,
-        "policy_args": POLICY_ARGS,
-    }
-    job: dict[str, Any] = api.post("/jobs:train", body | changes)
-    assert job["status"] in ("pending", "running")
-    return str(job["id"])
-
-
-def ended(api: Api, job: str, seconds: float = 400) -> dict[str, Any]:
-    deadline = time.monotonic() + seconds
-    while True:
-        found: dict[str, Any] = api.get(f"/jobs/{job}")
-        if found["end_time"] is not None:
-            return found
-        assert time.monotonic() < deadline, found
-        time.sleep(0.5)
-
-
 @pytest.mark.timeout(900)
-def test_a_policy_is_trained_exported_and_evaluated(server: Server, recorded: Cell) -> None:
-    job = ended(server.api, submit(server.api, recorded))
-    assert (job["status"], job["progress"]) == ("completed", 100), job
-    model = server.api.get(f"/models/{job['model_id']}")
+def test_a_policy_is_trained_exported_and_evaluated(server: Server, trained: dict[str, Any]) -> None:
+    assert (trained["status"], trained["progress"]) == ("completed", 100), trained
+    model = server.api.get(f"/models/{trained['model_id']}")
     assert {export["backend"]: export["reason"] for export in model["exports"]} == dict.fromkeys(
         ("torch", "onnx", "openvino")
     )
     assert all(export["size_bytes"] > 1_000_000 and export["latency_ms"] > 0 for export in model["exports"])
-    curve = server.api.get(f"/jobs/{job['id']}/metrics")
-    assert max(row["step"] for row in curve) == 10
     evaluation = server.api.post(f"/models/{model['id']}:evaluate", {"episodes": 1})
     assert ended(server.api, evaluation["id"])["status"] == "completed"
     (rollouts,) = server.api.get(f"/models/{model['id']}")["evaluations"]
@@ -69,34 +42,82 @@ def test_a_policy_is_trained_exported_and_evaluated(server: Server, recorded: Ce
     assert rollouts["rollouts"]["expert"]["success_rate"] == 1.0
 
 
+def test_its_curve_and_its_checkpoints_are_kept(server: Server, trained: dict[str, Any]) -> None:
+    curve = server.api.get(f"/jobs/{trained['id']}/metrics")
+    losses = [row["loss"] for row in curve if "loss" in row]
+    assert [row["step"] for row in curve if "loss" in row] == list(range(1, STEPS + 1))
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    job = JobFolder(server.storage / "jobs" / trained["id"])
+    assert [job.checkpoint(step).exists() for step in (STEPS // 2, STEPS)] == [True, True]
+    assert list((server.storage / "cache").glob("*/observation.images.top.npy"))
+
+
+def test_all_exports_act_alike(server: Server, trained: dict[str, Any]) -> None:
+    exports = server.storage / "models" / trained["model_id"] / "exports"
+    chunks = {backend: _acted(exports / backend) for backend in BACKENDS}
+    assert chunks["torch"].shape == (POLICY_ARGS["chunk_size"], 2)
+    for backend in BACKENDS:
+        assert np.abs(chunks[backend] - chunks["torch"]).max() < 0.1, backend  # pixels of 512
+
+
+def _acted(folder: Path) -> NDArray[np.float32]:
+    """A chunk of actions for one picture of noise, (chunk, 2), from a process of its own: torch stays out of ours."""
+    command = [sys.executable, "-c", _ACT, str(folder)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return np.array(json.loads(done.stdout.splitlines()[-1]), np.float32)
+
+
+_ACT = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from actors.learning.export import load_model
+model, rng = load_model(Path(sys.argv[1])), np.random.default_rng(0)
+assert sorted(feature.name for feature in model.input_features) == ["images.top", "state"]
+picture, state = rng.uniform(0, 1, (1, 3, 96, 96)).astype(np.float32), np.array([[200, 300]], np.float32)
+print(json.dumps(model.predict_action_chunk({"images.top": picture, "state": state}).tolist()))
+"""
+
+
+def test_an_exported_policy_is_rolled_out_alike(server: Server, trained: dict[str, Any]) -> None:
+    exports, told = server.storage / "models" / trained["model_id"] / "exports", list[tuple[int, int]]()
+    result = evaluate(exports, 2, 5, lambda *done: told.append(done), lambda: False, max_steps=25)
+    assert told == [(1, 2), (2, 2)]
+    assert [(each.seed, each.steps) for each in result.episodes] == [(5, 25), (6, 25)]
+    again = evaluate(exports / "onnx", 2, 5, lambda *done: None, lambda: False, max_steps=25)
+    assert [each.coverage for each in again.episodes] == pytest.approx(
+        [each.coverage for each in result.episodes], abs=0.1
+    )
+
+
 @pytest.mark.timeout(600)
-def test_an_interrupted_training_ends_canceled_and_stays_so(server: Server, recorded: Cell) -> None:
-    job = submit(server.api, recorded, max_steps=100_000)
-    wait_for(server.api, f"/jobs/{job}", status="running")
-    _until_it_steps(server.api, job)
+async def test_an_interrupted_training_ends_canceled_and_stays_so(server: Server, recorded: Cell, page: Page) -> None:
+    job = await asyncio.to_thread(submit, server.api, recorded, max_steps=100_000, model_name="endless")
+    shown = f'#jobs li[data-id="{job}"]'
+    await page.wait_for_selector(f'{shown}[data-status="running"] .message:has-text("loss")', timeout=300_000)
+    assert await page.locator(f"{shown} progress").is_visible()
+    assert await page.locator(f"{shown} .name").inner_text() == "endless"
     began = time.monotonic()
-    server.api.post(f"/jobs/{job}:interrupt")
+    await asyncio.to_thread(server.api.post, f"/jobs/{job}:interrupt")
     assert server.api.get(f"/jobs/{job}")["status"] == "canceled"
     assert time.monotonic() - began < CANCEL_S
-    again = httpx.post(f"{server.url}/api/jobs/{job}:interrupt")
+    await page.wait_for_selector(f'{shown}[data-status="canceled"]')
+    async with httpx.AsyncClient(base_url=server.url) as client:
+        again = await client.post(f"/api/jobs/{job}:interrupt")
     assert (again.status_code, again.json()["error_code"]) == (409, "job_ended")
-    time.sleep(5)
+    await asyncio.sleep(5)
     assert server.api.get(f"/jobs/{job}")["status"] == "canceled"
     assert list((server.storage / "jobs" / job / "checkpoints").glob("*"))
 
 
-def _until_it_steps(api: Api, job: str) -> None:
-    deadline = time.monotonic() + 300
-    while not any("step" in row for row in api.get(f"/jobs/{job}/metrics")):
-        assert time.monotonic() < deadline, api.get(f"/jobs/{job}")
-        time.sleep(0.5)
-
-
-@pytest.mark.timeout(600)
-def test_a_failing_training_says_why(server: Server, recorded: Cell) -> None:
-    job = ended(server.api, submit(server.api, recorded, resources_per_worker={"GPU": 1}))
+async def test_a_failing_training_says_why(server: Server, recorded: Cell, page: Page) -> None:
+    wanted = {"resources_per_worker": {"GPU": 1}}
+    job = await asyncio.to_thread(lambda: ended(server.api, submit(server.api, recorded, **wanted)))
     assert job["status"] == "failed"
     assert "GPU" in job["reason"]
     assert "Traceback" not in job["reason"]
-    time.sleep(2)
+    message = page.locator(f'#jobs li[data-id="{job["id"]}"][data-status="failed"] .message')
+    assert await message.inner_text() == job["reason"]
+    await asyncio.sleep(2)
     assert server.api.get(f"/jobs/{job['id']}")["status"] == "failed"

@@ -1,9 +1,8 @@
 """Live video from a real server, watched with aiortc: the WHEP contract, refusals, sharing, and a camera at rest."""
 
 import asyncio
-import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,15 +15,10 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
 from tests.integration.test_media_kit import Viewer
 
-from .conftest import Server
+from .conftest import REST_S, Server
 
 pytestmark = pytest.mark.slow
 SDP = {"Content-Type": "application/sdp"}
-REST_S = 3
-ICE_SERVERS = [
-    {"urls": ["stun:127.0.0.1:9"]},
-    {"urls": "turn:127.0.0.1:9", "username": "lab", "credential": "secret"},
-]
 LINKS = [
     '<stun:127.0.0.1:9>; rel="ice-server"',
     '<turn:127.0.0.1:9>; rel="ice-server"; username="lab"; credential="secret"',
@@ -32,33 +26,21 @@ LINKS = [
 
 
 @pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with relays that do not answer (pictures come all the same) and cameras that soon rest."""
-    folder = tmp_path_factory.mktemp("studio")
-    (folder / "media").mkdir()
-    settings = {"ICE_SERVERS": json.dumps(ICE_SERVERS), "MEDIA_ROOTS": str(folder / "media")}
-    own = Server(folder, CAMERA_REST_S=str(REST_S), **settings).start()
-    yield own
-    own.api.close()
-    own.stop()
-
-
-@pytest.fixture(scope="module")
-def cameras(studio: Server) -> str:
-    project = studio.api.post("/projects", {"name": "Studio"})["id"]
+def cameras(server: Server) -> str:
+    project = server.api.post("/projects", {"name": "Studio"})["id"]
     return f"/projects/{project}/cameras"
 
 
 @pytest.fixture(scope="module")
-def camera(studio: Server, cameras: str) -> str:
+def camera(server: Server, cameras: str) -> str:
     """A test card, as the address of its resource."""
-    made = studio.api.post(cameras, {"driver": "simulated", "name": "card"})
+    made = server.api.post(cameras, {"driver": "simulated", "name": "card"})
     return f"/api{cameras}/{made['id']}"
 
 
 @pytest.fixture
-async def http(studio: Server) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=studio.url, timeout=60) as client:
+async def http(server: Server) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
         yield client
 
 
@@ -176,7 +158,7 @@ async def _audio_only() -> str:
 
 
 async def test_a_camera_without_its_file_says_so_until_the_file_is_there(
-    studio: Server, http: httpx.AsyncClient, cameras: str
+    server: Server, http: httpx.AsyncClient, cameras: str
 ) -> None:
     body = {"driver": "file", "name": "film", "payload": {"path": "film.mp4"}}
     film = f"/api{cameras}/{(await http.post(f'/api{cameras}', json=body)).json()['id']}"
@@ -188,7 +170,7 @@ async def test_a_camera_without_its_file_says_so_until_the_file_is_there(
     assert "Retry-After" in reply.headers
     print("told after", round(time.monotonic() - began, 1), "s")
     assert (await until(http, film, "error", 5))["reason"] in problem["detail"]
-    _shoot(studio.folder / "media" / "film.mp4")
+    _shoot(server.media / "film.mp4")
     await _until_there(http, film)
     viewer, reply = await join(http, film)
     assert viewer.size == (320, 240)

@@ -1,4 +1,5 @@
-"""Training end to end: a dataset written by LeRobot, ACT trained on it under a local Ray, exported, acted with."""
+"""Training under a local Ray on a dataset written by LeRobot: what a worker is given, how a run is stopped, and how it
+fails. That a run ends well is seen over HTTP (tests/e2e/test_training.py)."""
 
 import dataclasses
 import os
@@ -10,15 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 import ray
 from ray import cloudpickle
 
 from actors.learning import policies
-from actors.learning.evaluate import EvalResult, evaluate
-from actors.learning.export import BACKENDS, load_model
 from actors.learning.install import installed
 from actors.learning.job import JobFolder, Progress, TrainFailed, TrainInterrupted, TrainResult, TrainSpec
 from actors.learning.train import run_training
@@ -67,7 +65,8 @@ def write_dataset(root: Path) -> None:
 def cluster() -> Iterator[None]:
     ray.init(
         num_cpus=2,
-        include_dashboard=False,
+        dashboard_port=0,
+        include_dashboard=True,  # Ray Train asks it whom to clean up after
         object_store_memory=100_000_000,
         _node_ip_address="127.0.0.1",
         log_to_driver=False,
@@ -119,12 +118,6 @@ class Watched:
         return time.monotonic() - self.asked_at
 
 
-@pytest.fixture(scope="module")
-def trained(spec: TrainSpec, cluster: None) -> tuple[TrainResult, list[Progress]]:
-    watched = Watched()
-    return watched.run(spec), watched.told
-
-
 def training_processes() -> list[psutil.Process]:
     return [
         each for each in psutil.Process().children(recursive=True) if "RayTrainWorker" in each.name() + cmdline(each)
@@ -143,68 +136,6 @@ def gone_within(seconds: float) -> bool:
     while training_processes() and time.monotonic() < deadline:
         time.sleep(0.2)
     return not training_processes()
-
-
-def test_a_training_ends_with_checkpoint_curve_and_progress(
-    trained: tuple[TrainResult, list[Progress]], spec: TrainSpec
-):
-    result, told = trained
-    job = JobFolder(spec.job_folder)
-    assert (result.status, result.steps, result.checkpoint) == ("completed", 20, job.checkpoint(20))
-    losses = [row["loss"] for row in job.rows() if "loss" in row]
-    assert [row["step"] for row in job.rows() if "loss" in row] == list(range(1, 21))
-    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
-    assert result.loss == losses[-1]
-    assert result.val_loss is not None
-    assert job.checkpoint(10).exists()
-    steps = [progress.step for progress in told]
-    assert steps == sorted(steps)
-    assert told[0].phase == "waiting"
-    assert told[-1].step == 20
-    assert {"training", "exporting"} <= {progress.phase for progress in told}
-    assert list(spec.cache_root.glob("*/observation.images.top.npy"))
-    print(f"first step after {result.first_step_s:.0f} s, {result.seconds:.0f} s in all")
-
-
-def test_every_backend_is_exported_and_described(trained: tuple[TrainResult, list[Progress]]) -> None:
-    facts = {each.backend: each for each in trained[0].exports}
-    assert set(facts) == set(BACKENDS)
-    for each in facts.values():
-        assert each.error is None
-        assert each.size_bytes > 10_000_000
-        assert len(each.sha256) == 64
-        assert each.latency_ms
-        print(each)
-
-
-def test_all_exports_act_alike(trained: tuple[TrainResult, list[Progress]], spec: TrainSpec) -> None:
-    def act(folder: Path) -> np.ndarray:
-        model, rng = load_model(folder), np.random.default_rng(0)
-        names = sorted(feature.name for feature in model.input_features)
-        assert names == ["images.side", "images.top", "state"]
-        observation = {name: rng.uniform(0, 1, (1, 3, SIZE, SIZE)).astype(np.float32) for name in names[:2]}
-        return model.predict_action_chunk(observation | {"state": np.array([[200, 300]], np.float32)})
-
-    exports = JobFolder(spec.job_folder).exports
-    chunks = {backend: ray.get(ray.remote(act).remote(exports / backend)) for backend in BACKENDS}
-    assert chunks["torch"].shape == (10, 2)
-    for backend in BACKENDS:
-        assert np.abs(chunks[backend] - chunks["torch"]).max() < 0.1, backend  # pixels of 512
-
-
-def test_an_exported_policy_is_rolled_out(trained: tuple[TrainResult, list[Progress]], spec: TrainSpec) -> None:
-    def roll(policy: Path | str) -> tuple[EvalResult, list[tuple[int, int]]]:
-        told: list[tuple[int, int]] = []
-        result = evaluate(policy, 2, 5, lambda *done: told.append(done), lambda: False, max_steps=25)
-        return result, told
-
-    result, told = ray.get(ray.remote(roll).remote(JobFolder(spec.job_folder).exports))
-    assert told == [(1, 2), (2, 2)]
-    assert [(each.seed, each.steps) for each in result.episodes] == [(5, 25), (6, 25)]
-    again, _ = ray.get(ray.remote(roll).remote(JobFolder(spec.job_folder).exports / "onnx"))
-    assert [each.coverage for each in again.episodes] == pytest.approx(
-        [each.coverage for each in result.episodes], abs=0.1
-    )
 
 
 def test_samples_from_the_cache_are_lerobots_own(spec: TrainSpec, cluster: None) -> None:
@@ -248,6 +179,7 @@ def test_data_is_split_by_episodes_and_must_fill_a_batch(spec: TrainSpec, cluste
         ray.get(task.remote(EPISODES, 0.1, 91))
 
 
+@pytest.mark.long
 def test_a_killed_worker_interrupts_and_the_next_attempt_goes_on(
     spec: TrainSpec, cluster: None, tmp_path: Path
 ) -> None:
@@ -286,7 +218,11 @@ def test_a_stop_while_the_workers_start_ends_at_once(spec: TrainSpec, cluster: N
     assert watched.seconds_since_asked() < 10
     assert (result.status, result.steps, result.checkpoint, result.exports) == ("canceled", 0, None, ())
     assert gone_within(5)
-    assert ray.available_resources()["CPU"] == 2
+    deadline = time.monotonic() + 15
+    while ray.available_resources()["CPU"] < 2:
+        assert time.monotonic() < deadline, "its claim on the cluster is left behind"
+        time.sleep(0.2)
+    print("its CPU is free again", round(watched.seconds_since_asked(), 1), "s after the stop was asked for")
 
 
 def test_a_broken_dataset_fails_with_a_reason(spec: TrainSpec, cluster: None, tmp_path: Path) -> None:

@@ -11,34 +11,20 @@ import uvicorn
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Page
 
 from actors.devices.base import StreamProfile
 from actors.media.fanout import Fanout
 from actors.media.snapshot import jpeg
 from actors.media.webrtc import Peers
 from domain.errors import GetiActionError
+from tests.browser import browsing, needs_chromium, opened
 from tests.integration.test_media_kit import MovingPictures, until
 
-CHROMIUM = Path("/usr/bin/chromium")
 CONSOLE = Path(__file__).parents[2] / "console"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--allow-loopback-in-peer-connection",
-]
-
 COLLECTIONS = ("projects", "cameras", "robots", "environments", "datasets", "recordings")
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no Chromium at {CHROMIUM}"),
-]
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 
 class Cell:
@@ -168,19 +154,8 @@ async def address(cell: Cell) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def page(address: str) -> AsyncIterator[Page]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = await opened(browser, address)
-        yield page
-        await browser.close()
-
-
-async def opened(browser: Browser, address: str) -> Page:
-    page = await browser.new_page()
-    page.on("pageerror", lambda error: pytest.fail(f"the page threw: {error}"))
-    await page.goto(address)
-    await page.wait_for_function("document.body.dataset.ready === 'true'")
-    return page
+    async with browsing() as browser:
+        yield await opened(browser, address)
 
 
 PLAYING = "[...document.querySelectorAll('video')].filter((v) => v.dataset.state === 'playing').length === {}"
@@ -279,25 +254,20 @@ async def test_closed_page_says_goodbye(page: Page, cell: Cell) -> None:
 
 
 async def test_browser_without_a_way_for_video_shows_stills(address: str) -> None:
-    async with async_playwright() as playwright:
-        closed = "--webrtc-ip-handling-policy=disable_non_proxied_udp"
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, closed])
+    async with browsing("--webrtc-ip-handling-policy=disable_non_proxied_udp") as browser:
         page = await opened(browser, address)
         await page.click("#start-sample")
         for camera in ("top", "testcard"):
             image = f"document.querySelector('img[alt=\"Still pictures of camera {camera}\"]')"
             await page.wait_for_function(f"{image}?.dataset.frames > 10 && {image}.naturalWidth >= 480", timeout=30_000)
         assert await page.locator("figure img").first.is_visible()
-        await browser.close()
 
 
 async def test_page_asks_for_nothing_from_elsewhere(address: str) -> None:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    async with browsing() as browser:
         page, asked = await browser.new_page(), []
         page.on("request", lambda request: asked.append(request.url))
         await page.goto(address)
         await page.wait_for_function("document.body.dataset.ready === 'true'")
-        await browser.close()
     assert asked
     assert [url for url in asked if not url.startswith((address, "data:"))] == []

@@ -1,0 +1,64 @@
+"""What the tests of this folder ask of a server, each over HTTP."""
+
+import time
+from typing import Any
+
+from client.api import Api
+from client.demo import POLICY_ARGS, Cell
+
+FPS = 10
+STEPS = 20
+
+
+def open_session(api: Api, cell: Cell, **body: Any) -> str:
+    """The address of a recording session of the cell, ready."""
+    sessions = f"/projects/{cell.project}/recordings"
+    opened = api.post(sessions, {"environment_id": cell.environment, "dataset_id": cell.dataset, "fps": FPS, **body})
+    assert opened["state"] == "ready"
+    return f"{sessions}/{opened['id']}"
+
+
+def record(api: Api, session: str, seconds: float) -> dict[str, Any]:
+    """An episode, as saving it answered."""
+    episode = api.post(f"{session}:start_episode")["episode_id"]
+    time.sleep(seconds)
+    saved: dict[str, Any] = api.post(f"{session}:save_episode", {"episode_id": episode})
+    return saved
+
+
+def wait_for(api: Api, path: str, **wanted: Any) -> dict[str, Any]:
+    """Until GET of ``path`` shows the wanted values."""
+    deadline = time.monotonic() + 120
+    while True:
+        found: dict[str, Any] = api.get(path)
+        if all(found[name] == value for name, value in wanted.items()):
+            return found
+        assert time.monotonic() < deadline, found
+        time.sleep(0.2)
+
+
+def submit(api: Api, cell: Cell, **changes: Any) -> str:
+    """A small training on the cell's dataset; the job's id."""
+    body = {
+        "project_id": cell.project,
+        "dataset_id": cell.dataset,
+        "policy": "act",
+        "model_name": "act",
+        "max_steps": STEPS,
+        "checkpoint_every": STEPS // 2,
+        "policy_args": POLICY_ARGS,
+    }
+    job: dict[str, Any] = api.post("/jobs:train", body | changes)
+    assert job["status"] in ("pending", "running")
+    return str(job["id"])
+
+
+def ended(api: Api, job: str, seconds: float = 400) -> dict[str, Any]:
+    """The job once it has ended."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found: dict[str, Any] = api.get(f"/jobs/{job}")
+        if found["end_time"] is not None:
+            return found
+        assert time.monotonic() < deadline, found
+        time.sleep(0.5)
