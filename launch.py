@@ -145,7 +145,7 @@ def _start_ray(config: Settings, stack: ExitStack) -> None:
         ray.init(address="auto", logging_level=logging.ERROR)
         stack.callback(ray.shutdown)
         return
-    others = find_gcs_addresses()  # type: ignore[no-untyped-call]
+    others = find_gcs_addresses()
     if others:
         say.print(f"Another Ray runs on this machine ({', '.join(sorted(others))}); this one keeps apart from it.")
     say.print("Starting Ray …")

@@ -59,7 +59,7 @@ class Entity[A: Aggregate]:
     @cached_property
     def node(self) -> str:
         """The name of the node this owner runs on."""
-        return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
+        return str(ray.util.get_node_ip_address())
 
     @cached_property
     def myself(self) -> Any:
@@ -126,7 +126,7 @@ class Entity[A: Aggregate]:
         if self.needed:  # from the beginning, or since somebody came while it let go
             self._leaving = False
         else:
-            ray.actor.exit_actor()  # type: ignore[no-untyped-call]
+            ray.actor.exit_actor()
 
     async def let_go(self) -> None:
         """Close devices, peers and files; each owner says how."""

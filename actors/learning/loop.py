@@ -118,8 +118,8 @@ def _trainer(spec: TrainSpec, job: JobFolder, telemetry: Telemetry) -> "Trainer"
 
     from actors.learning.steering import Steering
 
-    strategy: Any = RayDDPStrategy(find_unused_parameters=spec.policy != "act")  # type: ignore[no-untyped-call]
-    environment: Any = RayLightningEnvironment()  # type: ignore[no-untyped-call]
+    strategy: Any = RayDDPStrategy(find_unused_parameters=spec.policy != "act")
+    environment: Any = RayLightningEnvironment()
     trainer = Trainer(
         accelerator="gpu" if spec.uses_gpu else "cpu",
         devices="auto",

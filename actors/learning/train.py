@@ -55,7 +55,7 @@ def _check(spec: TrainSpec) -> None:
     """What can be known before a worker is started."""
     if not (spec.dataset_root / "meta" / "info.json").is_file():
         raise TrainFailed("The dataset has no published version to train on: save an episode first.")
-    cluster = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    cluster = ray.cluster_resources()
     for resource, amount in (spec.resources_per_worker or {"CPU": 1}).items():
         if amount * spec.train_workers > cluster.get(resource, 0):
             raise TrainFailed(

@@ -167,7 +167,7 @@ def recorded(server: Server) -> Cell:
     cell = make_cell(server.api, "recorded")
     session = open_session(server.api, cell)
     for _ in range(2):
-        record(server.api, session, 4.0)
+        record(server.api, session, 3.0)
     server.api.post(f"{session}:close")
     return cell
 

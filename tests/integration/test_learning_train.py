@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import ray
@@ -162,6 +163,21 @@ def test_samples_from_the_cache_are_lerobots_own(spec: TrainSpec, cluster: None)
     ray.get(ray.remote(compare).remote())
 
 
+def test_letterbox_is_the_policys_own(cluster: None) -> None:
+    def compare() -> float:
+        import torch
+        from physicalai.policies.act.preprocessor import ACTPreprocessor
+
+        from actors.learning.cache import letterbox
+
+        image = np.random.default_rng(0).integers(0, 256, (48, 77, 3), np.uint8)
+        picture = torch.tensor(image.transpose(2, 0, 1)[None]).float()
+        theirs = ACTPreprocessor((32, 30))({"images": picture})["images"][0]
+        return float(np.abs(theirs.numpy() - letterbox(image, (32, 30)).transpose(2, 0, 1)).max())
+
+    assert ray.get(ray.remote(compare).remote()) <= 1.0
+
+
 def test_data_is_split_by_episodes_and_must_fill_a_batch(spec: TrainSpec, cluster: None) -> None:
     def split(episodes: int, val_split: float, batch_size: int) -> tuple[int, int]:
         from actors.learning.dataset import datamodule
@@ -211,6 +227,7 @@ def kill_after_step(job: JobFolder, step: int) -> None:
         os.kill(process.pid, signal.SIGKILL)
 
 
+@pytest.mark.long
 def test_a_stop_while_the_workers_start_ends_at_once(spec: TrainSpec, cluster: None, tmp_path: Path) -> None:
     watched = Watched()
     begun = dataclasses.replace(spec, job_folder=tmp_path / "job")
@@ -225,6 +242,7 @@ def test_a_stop_while_the_workers_start_ends_at_once(spec: TrainSpec, cluster: N
     print("its CPU is free again", round(watched.seconds_since_asked(), 1), "s after the stop was asked for")
 
 
+@pytest.mark.long
 def test_a_broken_dataset_fails_with_a_reason(spec: TrainSpec, cluster: None, tmp_path: Path) -> None:
     broken = tmp_path / "dataset"
     shutil.copytree(spec.dataset_root, broken)
