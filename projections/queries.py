@@ -5,14 +5,16 @@ under another project than its own. Lists are oldest first.
 """
 
 from collections import defaultdict
+from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, case, func, or_, select
+from sqlalchemy import Connection, Select, and_, bindparam, case, func, or_, select
 
 from domain.errors import NotFound
 from domain.recording import RecordingState
 from projections import tables as t
 from projections.changes import Row
-from projections.kinds import BY_AGE, Found, Id, Kind, found, pick, project_exists, query
+from projections.kinds import Found, Id, Kind, by_age, found, listing, pick, project_exists, query
+from projections.paging import Listing, Page, Rows
 from projections.statements import Query
 from projections.views.recordings import TakeState
 
@@ -63,15 +65,15 @@ _environments = Kind("environment", t.environments, _ENVIRONMENT)
 _datasets = Kind("dataset", t.datasets, _DATASET, _dataset)
 _jobs = Kind("job", t.jobs, _JOB, _job)
 _models = Kind("model", t.models, _MODEL, _model)
-_projects, _project = query(t.projects, _PROJECT), query(t.projects, _PROJECT, "id")
+_projects, _project = listing(t.projects, _PROJECT), query(t.projects, _PROJECT, "id")
 
 
-def projects(connection: Connection) -> list[Row]:
+def projects(connection: Connection, page: Page | None = None) -> Rows:
     """Every project with its datasets."""
     within: defaultdict[str, list[Row]] = defaultdict(list)
     for dataset in _datasets.every(connection):
         within[dataset["project_id"]].append(dataset)
-    rows = _projects.rows(connection)
+    rows = _projects.rows(connection, page)
     for row in rows:
         del row["version"]
         row["datasets"] = within[row["id"]]
@@ -87,24 +89,24 @@ def project(connection: Connection, id: Id) -> Found:
     return found(rows[0] | {"datasets": _datasets.of(connection, id)}, version)
 
 
-def cameras(connection: Connection, project_id: Id) -> list[Row]:
-    return _cameras.of(connection, project_id)
+def cameras(connection: Connection, project_id: Id, page: Page | None = None) -> Rows:
+    return _cameras.of(connection, project_id, page)
 
 
 def camera(connection: Connection, project_id: Id, id: Id) -> Found:
     return _cameras.one(connection, id, project_id)
 
 
-def robots(connection: Connection, project_id: Id) -> list[Row]:
-    return _robots.of(connection, project_id)
+def robots(connection: Connection, project_id: Id, page: Page | None = None) -> Rows:
+    return _robots.of(connection, project_id, page)
 
 
 def robot(connection: Connection, project_id: Id, id: Id) -> Found:
     return _robots.one(connection, id, project_id)
 
 
-def environments(connection: Connection, project_id: Id) -> list[Row]:
-    return _environments.of(connection, project_id)
+def environments(connection: Connection, project_id: Id, page: Page | None = None) -> Rows:
+    return _environments.of(connection, project_id, page)
 
 
 def environment(connection: Connection, project_id: Id, id: Id) -> Found:
@@ -117,25 +119,28 @@ def environment(connection: Connection, project_id: Id, id: Id) -> Found:
     return shown
 
 
-def datasets(connection: Connection, project_id: Id) -> list[Row]:
-    return _datasets.of(connection, project_id)
+def datasets(connection: Connection, project_id: Id, page: Page | None = None) -> Rows:
+    return _datasets.of(connection, project_id, page)
 
 
 def dataset(connection: Connection, id: Id) -> Found:
     return _datasets.one(connection, id)
 
 
-_episodes = query(t.episodes, _EPISODE, "dataset_id", order=("episode_index",))
+_episodes_of = select(*(t.episodes.c[name] for name in _EPISODE)).where(
+    t.episodes.c.dataset_id == bindparam("dataset_id")
+)
+_episodes = Listing(_episodes_of, [t.episodes.c.episode_index], first=(-1,))
 _episode_by_id = query(t.episodes, (*_EPISODE, *_FACTS), "dataset_id", "id")
 _episode_by_index = query(t.episodes, (*_EPISODE, *_FACTS), "dataset_id", "episode_index")
 
 
-def episodes(connection: Connection, dataset_id: Id) -> list[Row]:
+def episodes(connection: Connection, dataset_id: Id, page: Page | None = None) -> Rows:
     """The saved episodes of a dataset by index. ``length`` is in rows; ``dropped`` and ``stale`` count rows."""
-    rows = _episodes.rows(connection, dataset_id=str(dataset_id))
+    rows = _episodes.rows(connection, page, dataset_id=str(dataset_id))
     if not rows:
         _datasets.one(connection, dataset_id)
-    return [_episode(row) for row in rows]
+    return rows.shaped(_episode)
 
 
 def episode(connection: Connection, dataset_id: Id, n: int | Id) -> Row:
@@ -175,7 +180,7 @@ def tasks(connection: Connection, project_id: Id) -> dict[str, list[str]]:
     return known
 
 
-def _sessions(by: str) -> Query:
+def _sessions(by: str) -> Select[Any]:
     """Sessions, each with its open take, and how many it has saved. What the take does is what the session does."""
     r, take, counted = t.recordings, t.recording_episodes.alias("take"), t.recording_episodes.alias("counted")
     opened = and_(r.c.state == RecordingState.READY.value, take.c.state.is_not(None))
@@ -191,8 +196,7 @@ def _sessions(by: str) -> Query:
     joined = select(*columns).outerjoin(
         take, and_(take.c.recording_id == r.c.id, or_(*(take.c.state == state.value for state in _OPEN)))
     )
-    chosen = joined.outerjoin(t.datasets, t.datasets.c.id == r.c.dataset_id).where(r.c[by] == bindparam(by))
-    return Query(chosen.order_by(*(r.c[name] for name in BY_AGE)))
+    return joined.outerjoin(t.datasets, t.datasets.c.id == r.c.dataset_id).where(r.c[by] == bindparam(by))
 
 
 def _interrupted(by: str) -> Query:
@@ -202,20 +206,24 @@ def _interrupted(by: str) -> Query:
     return Query(chosen.order_by(take.c.number))
 
 
-_sessions_of, _session = _sessions("project_id"), _sessions("id")
+_sessions_of, _session = _sessions("project_id").subquery(), Query(_sessions("id"))
+_every_session = by_age(select(_sessions_of), _sessions_of)
+_sessions_in_state = by_age(select(_sessions_of).where(_sessions_of.c.state == bindparam("state")), _sessions_of)
 _interrupted_of, _interrupted_in = _interrupted("project_id"), _interrupted("id")
 
 
-def recordings(connection: Connection, project_id: Id, state: str | None = None) -> list[Row]:
+def recordings(connection: Connection, project_id: Id, state: str | None = None, page: Page | None = None) -> Rows:
     """The sessions of a project, or those in one state, each with its interrupted episodes."""
-    rows = _sessions_of.rows(connection, project_id=str(project_id))
+    if state is None:
+        rows = _every_session.rows(connection, page, project_id=str(project_id))
+    else:
+        rows = _sessions_in_state.rows(connection, page, project_id=str(project_id), state=state)
     if not rows:
         project_exists(connection, project_id)
     interrupted: defaultdict[str, list[Row]] = defaultdict(list)
     for take in _interrupted_of.rows(connection, project_id=str(project_id)):
         interrupted[take["recording_id"]].append(take)
-    shown = [_recording(row, interrupted[row["id"]]) for row in rows]
-    return [row for row in shown if state in (None, row["state"])]
+    return rows.shaped(lambda row: _recording(row, interrupted[row["id"]]))
 
 
 def recording(connection: Connection, project_id: Id, id: Id) -> Found:
@@ -248,9 +256,9 @@ def _take(row: Row) -> Row:
     return {"episode_id": row["id"]} | pick(row, ("number", "task", "rows", "reason", "started_at"))
 
 
-def jobs(connection: Connection, project_id: Id | None = None) -> list[Row]:
+def jobs(connection: Connection, project_id: Id | None = None, page: Page | None = None) -> Rows:
     """Every job, or those of a project."""
-    return _jobs.every(connection) if project_id is None else _jobs.of(connection, project_id)
+    return _jobs.every(connection, page) if project_id is None else _jobs.of(connection, project_id, page)
 
 
 def job(connection: Connection, id: Id) -> Found:
@@ -266,12 +274,13 @@ _rollouts_of = Query(
 )
 
 
-def models(connection: Connection, project_id: Id) -> list[Row]:
+def models(connection: Connection, project_id: Id, page: Page | None = None) -> Rows:
     """The models of a project with their rollouts."""
-    rows = _models.of(connection, project_id)
+    rows = _models.of(connection, project_id, page)
     by_id = {row["id"]: row for row in rows}
     for evaluation in _rollouts_of.rows(connection, project_id=str(project_id)):
-        by_id[evaluation.pop("model_id")]["evaluations"].append(evaluation)
+        if model := by_id.get(evaluation.pop("model_id")):
+            model["evaluations"].append(evaluation)
     return rows
 
 

@@ -24,6 +24,8 @@ from domain.recording import (
     StartEpisode,
 )
 from projections import queries
+from projections.paging import Rows
+from projections.routes.replies import PAGED, many, page
 
 OPEN_S = 60.0
 SAVE_S = 60.0
@@ -53,15 +55,15 @@ async def open_recording(project_id: UUID, command: OpenRecording, write: Writin
     return await write.ask(201, opened, partial(queries.recording, project_id=project_id, id=recording.id))
 
 
-@router.get("")
+@router.get("", response_model=list[dict[str, Any]], openapi_extra=PAGED)
 async def list_recordings(
     project_id: UUID, request: Request, state: Annotated[RecordingState | None, Query()] = None
-) -> list[dict[str, Any]]:
+) -> Response:
     """The sessions of a project, oldest first, with live numbers of the open ones."""
     gateway: Gateway = request.app.state.gateway
     with gateway.log.engine.connect() as connection:
-        rows = queries.recordings(connection, project_id=project_id, state=state)
-    return [await _with_live(gateway, row) for row in rows]
+        rows = queries.recordings(connection, project_id, state, page(request))
+    return many(request, Rows([await _with_live(gateway, row) for row in rows], rows.total, rows.cursor))
 
 
 @router.get("/{recording_id}")

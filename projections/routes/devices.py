@@ -5,7 +5,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from projections import queries, shapes
-from projections.routes.replies import many, one, reading
+from projections.routes.replies import PAGED, many, one, page, reading
 
 router = APIRouter(prefix="/api/projects/{project_id}")
 _cameras = APIRouter(prefix="/cameras", tags=["cameras"])
@@ -13,10 +13,10 @@ _robots = APIRouter(prefix="/robots", tags=["robots"])
 _environments = APIRouter(prefix="/environments", tags=["environments"])
 
 
-@_cameras.get("", response_model=list[shapes.Camera], summary="List the cameras")
+@_cameras.get("", response_model=list[shapes.Camera], summary="List the cameras", openapi_extra=PAGED)
 async def list_cameras(request: Request, project_id: UUID) -> Response:
     with reading(request) as connection:
-        return many(queries.cameras(connection, project_id))
+        return many(request, queries.cameras(connection, project_id, page(request)))
 
 
 @_cameras.get("/{camera_id}", response_model=shapes.Camera, summary="Get a camera and its state")
@@ -25,11 +25,16 @@ async def get_camera(request: Request, project_id: UUID, camera_id: UUID) -> Res
         return one(queries.camera(connection, project_id, camera_id))
 
 
-@_robots.get("", response_model=list[shapes.Robot], summary="List the robots")
-@_robots.get("/online", response_model=list[shapes.Robot], summary="List the robots with their connection status")
+@_robots.get("", response_model=list[shapes.Robot], summary="List the robots", openapi_extra=PAGED)
+@_robots.get(
+    "/online",
+    response_model=list[shapes.Robot],
+    summary="List the robots with their connection status",
+    openapi_extra=PAGED,
+)
 async def list_robots(request: Request, project_id: UUID) -> Response:
     with reading(request) as connection:
-        return many(queries.robots(connection, project_id))
+        return many(request, queries.robots(connection, project_id, page(request)))
 
 
 @_robots.get("/{robot_id}", response_model=shapes.Robot, summary="Get a robot")
@@ -38,10 +43,10 @@ async def get_robot(request: Request, project_id: UUID, robot_id: UUID) -> Respo
         return one(queries.robot(connection, project_id, robot_id))
 
 
-@_environments.get("", response_model=list[shapes.Environment], summary="List the environments")
+@_environments.get("", response_model=list[shapes.Environment], summary="List the environments", openapi_extra=PAGED)
 async def list_environments(request: Request, project_id: UUID) -> Response:
     with reading(request) as connection:
-        return many(queries.environments(connection, project_id))
+        return many(request, queries.environments(connection, project_id, page(request)))
 
 
 @_environments.get("/{environment_id}", response_model=shapes.EnvironmentWithDevices, summary="Get an environment")

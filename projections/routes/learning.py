@@ -5,7 +5,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from projections import queries, shapes
-from projections.routes.replies import many, one, reading
+from projections.routes.replies import PAGED, many, one, page, reading
 
 router = APIRouter(prefix="/api")
 
@@ -21,16 +21,17 @@ async def get_dataset(request: Request, dataset_id: UUID) -> Response:
     response_model=list[shapes.Episode],
     summary="List a dataset's episodes",
     tags=["datasets"],
+    openapi_extra=PAGED,
 )
 async def list_episodes(request: Request, dataset_id: UUID) -> Response:
     with reading(request) as connection:
-        return many(queries.episodes(connection, dataset_id))
+        return many(request, queries.episodes(connection, dataset_id, page(request)))
 
 
-@router.get("/jobs", response_model=list[shapes.Job], summary="List the jobs", tags=["jobs"])
+@router.get("/jobs", response_model=list[shapes.Job], summary="List the jobs", tags=["jobs"], openapi_extra=PAGED)
 async def list_jobs(request: Request) -> Response:
     with reading(request) as connection:
-        return many(queries.jobs(connection))
+        return many(request, queries.jobs(connection, page=page(request)))
 
 
 @router.get("/jobs/{job_id}", response_model=shapes.Job, summary="Get a job", tags=["jobs"])

@@ -4,14 +4,17 @@ The SELECTs run inside ``async def`` on purpose: they take a fraction of a milli
 them elsewhere. The answer is a finished Response, so that nothing validates and copies it again.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import orjson
 from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy import Connection, Engine
 
+from domain.errors import Invalid
 from projections.kinds import Found
+from projections.paging import MAX_CURSOR, MAX_LIMIT, Page, Rows
 
 
 def reading(request: Request) -> Connection:
@@ -23,8 +26,41 @@ def one(thing: Found) -> Response:
     return _json(thing, {"ETag": f'"{thing.version}"'})
 
 
-def many(things: Sequence[Mapping[str, Any]]) -> Response:
-    return _json(things, {"X-Total-Count": str(len(things))})
+class _Asked(BaseModel):
+    """What the query string of a list may say; other parameters are the route's own."""
+
+    limit: Annotated[int | None, Field(ge=1, le=MAX_LIMIT, description="rows of a page; whole without it")] = None
+    cursor: Annotated[str | None, Field(max_length=MAX_CURSOR, description="from the Link of the page before")] = None
+
+
+PAGED: dict[str, Any] = {
+    "parameters": [
+        {"name": name, "in": "query", "required": False, "schema": schema}
+        for name, schema in _Asked.model_json_schema()["properties"].items()
+    ]
+}
+"""``openapi_extra`` of a list: FastAPI's own way of declaring these costs every GET more than its query."""
+
+
+def page(request: Request) -> Page | None:
+    """Which page the request asks for; None for the whole list. Raises what the other validations raise."""
+    if not request.scope["query_string"]:
+        return None
+    try:
+        asked = _Asked.model_validate(dict(request.query_params))
+    except ValidationError as error:
+        raise RequestValidationError([{**each, "loc": ("query", *each["loc"])} for each in error.errors()]) from None
+    if asked.limit is None and asked.cursor is not None:
+        raise Invalid("A cursor continues a list that has a limit: send both, as the Link header does.")
+    return None if asked.limit is None else Page(asked.limit, asked.cursor)
+
+
+def many(request: Request, rows: Rows) -> Response:
+    headers = {"X-Total-Count": str(rows.total)}
+    if rows.cursor is not None:
+        url = request.url.include_query_params(cursor=rows.cursor)
+        headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
+    return _json(rows, headers)
 
 
 def plain(content: Any) -> Response:

@@ -12,13 +12,14 @@ from sqlalchemy import Connection, Engine, select, update
 from domain.errors import NotFound
 from projections import database, queries, schema, shapes, tables
 from projections.fold import fold, rebuild
+from projections.paging import Page, Rows
 from projections.views import VIEWS
 from tests.story import everything, named
 
 STORY = everything()
 LAST = STORY[-1][0]
 LAB, GONE = named("lab"), named("gone")
-Rows = dict[str, set[str]]
+Held = dict[str, set[str]]
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -51,7 +52,7 @@ def empty(folded: Connection) -> Connection:
     return folded
 
 
-def _rows(connection: Connection) -> Rows:
+def _rows(connection: Connection) -> Held:
     """Every row of every view, and the positions."""
     kept = (*(table for view in VIEWS.values() for table in view.tables), tables.positions)
     return {table.name: {repr(row) for row in connection.execute(table.select())} for table in kept}
@@ -153,6 +154,35 @@ def test_an_answer_has_the_shape_that_the_document_says(folded: Connection, shap
     answer = ask(folded)
     assert answer
     TypeAdapter(shape).validate_python(answer)
+
+
+LISTED: list[Callable[[Connection, Page | None], Rows]] = [
+    queries.projects,
+    lambda c, page: queries.cameras(c, LAB, page),
+    lambda c, page: queries.robots(c, LAB, page),
+    lambda c, page: queries.environments(c, LAB, page),
+    lambda c, page: queries.datasets(c, LAB, page),
+    lambda c, page: queries.episodes(c, named("pushes"), page),
+    lambda c, page: queries.recordings(c, LAB, None, page),
+    lambda c, page: queries.recordings(c, LAB, "closed", page),
+    lambda c, page: queries.jobs(c, None, page),
+    lambda c, page: queries.jobs(c, LAB, page),
+    lambda c, page: queries.models(c, LAB, page),
+]
+
+
+@pytest.mark.parametrize("ask", LISTED)
+def test_the_pages_of_a_list_are_the_list(folded: Connection, ask: Callable[[Connection, Page | None], Rows]) -> None:
+    whole = ask(folded, None)
+    for limit in (1, 2, len(whole) + 1):
+        shown, cursor = list[Any](), None
+        while True:
+            rows = ask(folded, Page(limit, cursor))
+            shown += rows
+            assert rows.total == whole.total == len(whole)
+            if (cursor := rows.cursor) is None:
+                break
+        assert shown == whole
 
 
 MISSING: list[tuple[str, Ask]] = [

@@ -1,5 +1,7 @@
 """The plain GETs over HTTP."""
 
+import base64
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,10 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from httpx import ASGITransport, AsyncClient
 from pydantic import TypeAdapter
+from sqlalchemy import select
 
 from domain.errors import GetiActionError
-from projections import database, queries, schema, shapes
+from projections import database, queries, schema, shapes, tables
 from projections.fold import fold
 from projections.routes import routers
 from tests.story import everything, named
@@ -74,6 +77,75 @@ async def test_a_list_says_how_long_it_is(client: AsyncClient) -> None:
         reply = await client.get(path)
         assert (reply.status_code, reply.headers["Cache-Control"]) == (200, "no-store"), path
         assert (len(reply.json()), reply.headers["X-Total-Count"]) == (length, str(length)), path
+
+
+async def pages(client: AsyncClient, path: str, limit: int) -> list[list[Any]]:
+    """The list a page at a time, as the Link headers lead."""
+    found, following = [], f"{path}{'&' if '?' in path else '?'}limit={limit}"
+    while following:
+        reply = await client.get(following)
+        assert reply.status_code == 200, reply.text
+        found.append(reply.json())
+        following = reply.links.get("next", {}).get("url", "")
+        assert reply.headers["X-Total-Count"] == str(LISTS[path])
+    return found
+
+
+async def test_a_list_comes_a_page_at_a_time(client: AsyncClient) -> None:
+    for path in LISTS:
+        whole = (await client.get(path)).json()
+        for limit in (1, 2, 3, 1000):
+            shown = await pages(client, path, limit)
+            assert [thing for page in shown for thing in page] == whole, (path, limit)
+            assert all(len(page) == limit for page in shown[:-1]), (path, limit)
+
+
+async def test_a_page_goes_on_behind_what_was_deleted_and_shows_what_came(app: FastAPI, client: AsyncClient) -> None:
+    first = await client.get("/api/jobs?limit=2")
+    whole = (await client.get("/api/jobs")).json()
+    with app.state.engine.begin() as connection:
+        gone = tables.jobs.c.id == first.json()[-1]["id"]
+        row = connection.execute(select(tables.jobs).where(gone)).mappings().one()
+        connection.execute(tables.jobs.delete().where(gone))
+        connection.execute(tables.jobs.insert(), dict(row) | {"id": "new", "created_at": "2999-01-01T00:00:00.000000Z"})
+    after = await client.get(first.links["next"]["url"])
+    assert [job["id"] for job in after.json()] == [whole[2]["id"], whole[3]["id"]]
+    assert [job["id"] for job in (await client.get(after.links["next"]["url"])).json()] == ["new"]
+
+
+FORGED = [
+    "nonsense",
+    "!",
+    "",
+    "bnVsbA",  # null
+    "W10",  # []
+    "WzEsMl0",  # [1,2]
+    "WyJhIiwidHJ1ZSJd~",
+    "WyJhIiwiXHUwMDAwIl0",  # ["a","\u0000"]
+    "WyJhIiwiYiIsImMiXQ",  # ["a","b","c"]
+    "x" * 501,
+]
+
+
+@pytest.mark.parametrize("cursor", FORGED)
+async def test_a_forged_cursor_is_refused(client: AsyncClient, cursor: str) -> None:
+    for path in LISTS:
+        assert (await client.get(path, params={"limit": 2, "cursor": cursor})).status_code == 422, path
+
+
+async def test_a_cursor_of_another_kind_of_list_is_refused(client: AsyncClient) -> None:
+    episodes = f"/api/dataset/{named('pushes')}/episodes"
+    cursor = (await client.get("/api/jobs?limit=1")).links["next"]["url"].partition("cursor=")[2]
+    assert (await client.get(f"{episodes}?limit=1&cursor={cursor}")).status_code == 422
+    for index in (2**63, -(2**63) - 1, 10**30, 1.5, True):
+        forged = base64.urlsafe_b64encode(json.dumps([index]).encode()).decode().rstrip("=")
+        assert (await client.get(f"{episodes}?limit=1&cursor={forged}")).status_code == 422, index
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=-1", "limit=1001", "limit=many", "limit=", "cursor=WyJhIiwiYiJd"])
+async def test_a_page_that_cannot_be_is_refused(client: AsyncClient, query: str) -> None:
+    for path in LISTS:
+        assert (await client.get(f"{path}?{query}")).status_code == 422, path
 
 
 async def test_one_thing_carries_its_version(client: AsyncClient) -> None:
