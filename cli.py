@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from sqlalchemy.exc import OperationalError
 
 import launch
 from domain.errors import GetiActionError
@@ -133,6 +134,14 @@ def main() -> None:
         sys.exit(1)
     except GetiActionError as error:
         out.print(f"[red]{error.detail}[/red]")
+        sys.exit(1)
+    except OperationalError as error:
+        out.print(f"[red]The database cannot be reached: {error.orig} Check DATABASE_URL.[/red]")
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        out.print(f"[red]{error.strerror}: {error.filename}. Check STORAGE_DIR and DATABASE_URL.[/red]")
         sys.exit(1)
     except ValidationError as error:
         for problem in error.errors():

@@ -79,7 +79,7 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _claim(config: Settings, stack: ExitStack) -> None:
-    """One server a port, a database and a storage folder."""
+    """One server a database, a storage folder and a port."""
     config.storage_dir.mkdir(parents=True, exist_ok=True)
     folders = {"storage folder": config.storage_dir / ".server"}
     if path := database.sqlite_path(config.database_url):
@@ -87,7 +87,7 @@ def _claim(config: Settings, stack: ExitStack) -> None:
         folders["database"] = path.with_name(f"{path.name}.server")
     for what, path in folders.items():
         stack.enter_context(_only_one(what, path, config))
-    _check_port(config)
+    _check_ports(config)
 
 
 @contextmanager
@@ -113,14 +113,19 @@ def _holder(file: TextIO) -> str:
     return f"the server at {known['url']} (process {known['pid']}, since {known['since']})"
 
 
-def _check_port(config: Settings) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((config.host, config.port))
-        except OSError as error:
-            who = _listener(config.port)
-            raise CannotStart(f"Port {config.port} is taken by {who}. Stop it, or set PORT to another one.") from error
+def _check_ports(config: Settings) -> None:
+    """Ours, and the dashboard's unless the system chooses it or a cluster has its own. Raises CannotStart."""
+    wanted = {"PORT": config.port}
+    if config.dashboard_port and not os.environ.get("RAY_ADDRESS"):
+        wanted["DASHBOARD_PORT"] = config.dashboard_port
+    for name, port in wanted.items():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((config.host, port))
+            except OSError as error:
+                who = _listener(port)
+                raise CannotStart(f"Port {port} is taken by {who}. Stop it, or set {name} to another one.") from error
 
 
 def _listener(port: int) -> str:

@@ -16,6 +16,7 @@ usage() {
 
 --train   also what training needs: torch, lerobot, physicalai-train ($TRAIN_SIZE)
 --dev     also what the tests need
+WORDS are serve, demo, seed, init-db, rebuild, openapi; ./run.sh WORD --help tells what each does.
 Settings come from the environment and from .env (see .env.example).
 TEXT
 }
@@ -77,6 +78,8 @@ prepare_uv() {
 
 # What a set of packages was installed from; other words in its stamp, and it is installed again.
 fingerprint() { { pwd && cat -- pyproject.toml requirements.lock "$(lock_of "$1")"; } | sha256sum | cut -d ' ' -f 1; }
+
+is_installed() { compgen -G ".venv/lib/python$PYTHON_VERSION/site-packages/$1-*" >/dev/null; }
 
 is_wanted() { [[ " ${wanted[*]} " == *" $1 "* ]]; }
 
@@ -142,7 +145,7 @@ setup() (
   if all_current; then return; fi
   prepare_uv
   make_venv
-  if is_wanted train && ! is_current train; then tell_training_size; fi
+  if is_wanted train && ! is_installed physicalai_train; then tell_training_size; fi
   say "Installing the pinned packages …"
   install_wanted
   write_stamps
@@ -183,8 +186,8 @@ lock() {
 
 # What is there already (by whomever) stays wanted: a plain run must not leave it behind at older pins.
 wanted=(base)
-if compgen -G ".venv/lib/python$PYTHON_VERSION/site-packages/physicalai_train-*" >/dev/null; then wanted+=(train); fi
-if compgen -G ".venv/lib/python$PYTHON_VERSION/site-packages/pytest-*" >/dev/null; then wanted+=(dev); fi
+if is_installed physicalai_train; then wanted+=(train); fi
+if is_installed pytest; then wanted+=(dev); fi
 
 setup_only=false
 while [ $# -gt 0 ]; do

@@ -21,6 +21,10 @@ from settings import LOOPBACK, PROJECT, Settings, settings
 
 CONSOLE = PROJECT / "console"
 OFFLINE = "/static-offline-docs"
+_COPIED = (
+    "Ray serves a temporary copy of the project, and what is recorded there would be lost. Start it with ./run.sh, or "
+    "set RAY_ENABLE_UV_RUN_RUNTIME_ENV=0 before `uv run serve run`."
+)
 EXPOSED = ["Location", "Link", "ETag", "X-Log-Position", "X-Total-Count", "Retry-After"]
 
 
@@ -33,6 +37,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     from actors.sample import make_sample
     from projections import schema
 
+    if "working_dir_files" in PROJECT.parts:
+        raise RuntimeError(_COPIED)
     configure_logging()
     config = settings()
     config.storage_dir.mkdir(parents=True, exist_ok=True)

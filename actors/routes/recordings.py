@@ -76,30 +76,26 @@ async def get_recording(project_id: UUID, recording_id: UUID, request: Request) 
 
 @router.post("/{recording_id}:start_episode", status_code=201)
 async def start_episode(project_id: UUID, recording_id: UUID, command: StartEpisode, write: Writing) -> Response:
-    write.gateway.load(Recording, recording_id, project_id)
     # A repeated request with the same key names the same episode, so that it cannot start a second one.
     episode = uuid5(recording_id, write.key) if write.key else uuid4()
-    return await _ask(write, recording_id, "start_episode", command, str(episode), status=201)
+    return await _ask(write, project_id, recording_id, "start_episode", command, str(episode), status=201)
 
 
 @router.post("/{recording_id}:save_episode")
 async def save_episode(project_id: UUID, recording_id: UUID, command: SaveEpisode, write: Writing) -> Response:
     """Answers once the episode is durable and the dataset's newest version shows it."""
-    write.gateway.load(Recording, recording_id, project_id)
-    return await _ask(write, recording_id, "save_episode", command)
+    return await _ask(write, project_id, recording_id, "save_episode", command)
 
 
 @router.post("/{recording_id}:discard_episode")
 async def discard_episode(project_id: UUID, recording_id: UUID, command: DiscardEpisode, write: Writing) -> Response:
-    write.gateway.load(Recording, recording_id, project_id)
-    return await _ask(write, recording_id, "discard_episode", str(command.episode_id))
+    return await _ask(write, project_id, recording_id, "discard_episode", str(command.episode_id))
 
 
 @router.post("/{recording_id}:keep")
 async def keep_episode(project_id: UUID, recording_id: UUID, command: KeepEpisode, write: Writing) -> Response:
     """Saves what is whole of an interrupted episode."""
-    write.gateway.load(Recording, recording_id, project_id)
-    return await _ask(write, recording_id, "keep_episode", command)
+    return await _ask(write, project_id, recording_id, "keep_episode", command)
 
 
 @router.post("/{recording_id}:close")
@@ -116,8 +112,12 @@ async def close_recording(
     return await write.ask(200, close, partial(queries.recording, project_id=project_id, id=recording_id))
 
 
-async def _ask(write: Writing, recording_id: UUID, method: str, *args: Any, status: int = 200) -> Response:
-    ask = partial(write.gateway.ask, Recording, recording_id, method, *args, timeout_s=SAVE_S)
+async def _ask(
+    write: Writing, project_id: UUID, recording_id: UUID, method: str, *args: Any, status: int = 200
+) -> Response:
+    """A session that has ended can only refuse, so asking its owner again is safe when it left before it answered."""
+    ended = write.gateway.load(Recording, recording_id, project_id).ended
+    ask = partial(write.gateway.ask, Recording, recording_id, method, *args, timeout_s=SAVE_S, repeatable=ended)
     return await write.ask(status, ask)
 
 

@@ -33,14 +33,16 @@ def test_a_second_start_is_told_who_runs(server: Server) -> None:
     assert server.url in same_database.stdout
 
 
-def test_a_taken_port_is_told(own_server: Server) -> None:
+@pytest.mark.parametrize("setting", ["PORT", "DASHBOARD_PORT"])
+def test_a_taken_port_is_told(own_server: Server, setting: str) -> None:
+    port = int(own_server.environment[setting])
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", own_server.port))
+        taken.bind(("127.0.0.1", port))
         taken.listen()
         refused = own_server.run("serve")
     assert refused.returncode == 1
-    assert f"Port {own_server.port} is taken by process" in refused.stdout
-    assert "set PORT" in refused.stdout
+    assert f"Port {port} is taken by process" in refused.stdout
+    assert f"set {setting}" in refused.stdout
 
 
 def test_an_open_door_is_refused(own_server: Server) -> None:
@@ -49,6 +51,25 @@ def test_an_open_door_is_refused(own_server: Server) -> None:
     refused = subprocess.run(command, cwd=PROJECT, env=environment, text=True, capture_output=True, timeout=60)
     assert refused.returncode == 1
     assert "ALLOW_INSECURE" in refused.stdout
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("postgresql://lab:secret@127.0.0.1:1/geti", "refused"),
+        ("sqlite:////proc/geti/file.db", "/proc/geti"),
+        ("sqlite:////proc", "unable to open"),
+    ],
+)
+def test_a_database_out_of_reach_is_told_in_a_line(own_server: Server, url: str, told: str) -> None:
+    command = [sys.executable, "-m", "cli", "init-db"]
+    environment = {**own_server.environment, "DATABASE_URL": url}
+    refused = subprocess.run(command, cwd=PROJECT, env=environment, text=True, capture_output=True, timeout=60)
+    assert refused.returncode == 1
+    assert told in refused.stdout
+    assert "DATABASE_URL" in refused.stdout
+    assert "Traceback" not in refused.stdout + refused.stderr
+    assert "secret" not in refused.stdout + refused.stderr
 
 
 def test_serve_run_works_by_itself(own_server: Server) -> None:

@@ -122,6 +122,8 @@ def test_repeating_commands_changes_nothing(server: Server, cell: Cell) -> None:
         assert server.api.post(f"{session}:close")["state"] == "closed"
     with pytest.raises(Refused, match="closed"):
         server.api.post(f"{session}:start_episode")
+    again = [httpx.post(f"{server.url}/api{session}:start_episode", json={}, timeout=60) for _ in range(5)]
+    assert [reply.status_code for reply in again] == [409] * 5  # whether its owner sleeps, wakes or is leaving
 
 
 def test_a_device_belongs_to_one_session(server: Server, cell: Cell) -> None:
