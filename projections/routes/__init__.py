@@ -2,4 +2,4 @@
 
 from projections.routes import devices, learning, projects
 
-routers = (projects.router, devices.router, learning.router)
+routers = (projects.router, *devices.routers, learning.router)

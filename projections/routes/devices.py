@@ -7,10 +7,10 @@ from fastapi import APIRouter, Request, Response
 from projections import queries, shapes
 from projections.routes.replies import PAGED, many, one, page, reading
 
-router = APIRouter(prefix="/api/projects/{project_id}")
-_cameras = APIRouter(prefix="/cameras", tags=["cameras"])
-_robots = APIRouter(prefix="/robots", tags=["robots"])
-_environments = APIRouter(prefix="/environments", tags=["environments"])
+_PROJECT = "/api/projects/{project_id}"
+_cameras = APIRouter(prefix=f"{_PROJECT}/cameras", tags=["cameras"])
+_robots = APIRouter(prefix=f"{_PROJECT}/robots", tags=["robots"])
+_environments = APIRouter(prefix=f"{_PROJECT}/environments", tags=["environments"])
 
 
 @_cameras.get("", response_model=list[shapes.Camera], summary="List the cameras", openapi_extra=PAGED)
@@ -55,5 +55,4 @@ async def get_environment(request: Request, project_id: UUID, environment_id: UU
         return one(queries.environment(connection, project_id, environment_id))
 
 
-for part in (_cameras, _robots, _environments):
-    router.include_router(part)
+routers = (_cameras, _robots, _environments)

@@ -39,7 +39,7 @@ PAGED: dict[str, Any] = {
         for name, schema in _Asked.model_json_schema()["properties"].items()
     ]
 }
-"""``openapi_extra`` of a list: FastAPI's own way of declaring these costs every GET more than its query."""
+"""``openapi_extra`` of a list: FastAPI's own way of declaring these costs every GET nearly as much as its query."""
 
 
 def page(request: Request) -> Page | None:
