@@ -46,6 +46,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     log = Log(config.database_url)
     app.state.engine = log.engine
     app.state.gateway = Gateway(log)
+    await log.forget_old_keys()
     if config.seed_db:
         await make_sample(app.state.gateway)
     app.state.gateway.resume()

@@ -21,6 +21,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayActorError, RayTaskError
 
 from actors.log import Log, VersionConflict
+from actors.provenance import Provenance, acting, begin, current
 from domain.aggregate import Aggregate
 from domain.errors import GetiActionError, Unavailable
 from settings import settings
@@ -69,10 +70,23 @@ class Entity[A: Aggregate]:
     async def wake(self) -> None:
         """Runs first in every new process, after a crash too: take up what the log says was going on."""
         self._loop = asyncio.get_running_loop()
+        begin(self._own)
+
+    async def obey(self, provenance: Provenance | None, command: str, *args: Any) -> Any:
+        """Carry out a command that somebody else's process calls for."""
+        with acting(provenance or self._own):
+            return await getattr(self, command)(*args)
+
+    @cached_property
+    def _own(self) -> Provenance:
+        """That of what this process does of its own accord."""
+        return self.log.provenance(self.id)
 
     async def decide[T](self, decision: Callable[[A], T], *others: Aggregate) -> T:
         """Let the aggregate decide on a copy, make it durable together with ``others``, and swap it in."""
         async with self._deciding:
+            if current() is None:  # a device's thread says something
+                begin(self._own)
             for _ in range(ATTEMPTS):
                 copy = deepcopy(self.aggregate)
                 result = decision(copy)
@@ -190,7 +204,7 @@ async def ask(
 
 async def call(owner: "ActorHandle[Any]", method: str, *args: Any, timeout_s: float = 30) -> Any:
     """Call an actor's method and translate how Ray says that it failed."""
-    answer = asyncio.ensure_future(_result(getattr(owner, method).remote(*args)))
+    answer = asyncio.ensure_future(_result(owner.obey.remote(current(), method, *args)))
     answer.add_done_callback(_seen)
     done, _ = await asyncio.wait({answer}, timeout=timeout_s)
     if not done:

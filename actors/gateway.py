@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterable
 from typing import Any, cast
 from uuid import UUID
 
+from actors.answers import Once
 from actors.camera import CameraActor
 from actors.entity import ATTEMPTS, Entity, activate, ask, call, living
-from actors.log import Ack, Log, Once, VersionConflict, now
+from actors.log import Ack, Log, VersionConflict, now
+from actors.provenance import current
 from actors.recording import RecordingActor
 from actors.robot import RobotActor
 from actors.training import TrainingActor
@@ -149,9 +151,9 @@ class Gateway:
 
     async def _tell(self, kind: type[Aggregate], id: UUID) -> None:
         if kind in OWNERS and (owner := living(kind.kind, id)):
-            owner.refresh.remote()
+            owner.obey.remote(current(), "refresh")
 
 
 def _said(event: DomainEvent) -> dict[str, Any]:
-    """What an event says but for the moment."""
-    return event.model_dump(exclude={"timestamp"})
+    """What an event says but for when, by whom and why."""
+    return event.model_dump(exclude={"timestamp", "by", *event.PROVENANCE})

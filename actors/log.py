@@ -17,19 +17,19 @@ from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID
 
-import orjson
 from eventsourcing.persistence import StoredEvent
-from eventsourcing.utils import TopicError, resolve_topic
 from eventsourcing_sqlalchemy.datastore import SQLAlchemyDatastore
 from eventsourcing_sqlalchemy.recorders import SQLAlchemyApplicationRecorder
 from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from actors import claims
+from actors import answers, claims, codec, snapshots
+from actors.answers import Answer, Once
+from actors.provenance import Provenance, following, stamped
 from domain import camera, dataset, environment, model, project, recording, robot, training
 from domain.aggregate import Aggregate, DomainEvent
-from domain.errors import Conflict, GetiActionError, KeyReused, LogBusy, NotFound, StorageFull, Unavailable
+from domain.errors import Conflict, GetiActionError, LogBusy, NotFound, StorageFull, Unavailable
 from projections import database, fold, tables
 
 AGGREGATES: tuple[type[Aggregate], ...] = (
@@ -56,27 +56,6 @@ class VersionConflict(Conflict):
     """Another process appended to this aggregate first: load it again and decide anew."""
 
     code = "version_conflict"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a request is answered with, and every repetition of it: HTTP status, body, aggregate version, position."""
-
-    status: int
-    body: Any
-    version: int
-    position: int
-
-
-@dataclass(frozen=True, slots=True)
-class Once:
-    """An Idempotency-Key within its scope. ``render`` makes the answer's body inside the transaction."""
-
-    scope: str
-    key: str
-    body_sha256: str
-    status: int
-    render: Callable[[Connection], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,19 +90,28 @@ class Log:
 
     def load[A: Aggregate](self, kind: type[A], id: UUID) -> A:
         """The aggregate as the log has it. Raises NotFound; a deleted one is loaded (its methods refuse)."""
-        aggregate: Any = None
-        for event in self.stream(id):
-            aggregate = event.mutate(aggregate)
+        with self.engine.connect() as connection:
+            aggregate: Any = snapshots.newest(connection, kind, id)
+            for event in _stream(connection, id, after=aggregate.version if aggregate else 0):
+                aggregate = event.mutate(aggregate)
         if not isinstance(aggregate, kind):
             raise NotFound.of(kind.kind, id)
         return aggregate
 
-    def stream(self, id: UUID) -> list[DomainEvent]:
-        """All events of one aggregate, oldest first."""
-        events = tables.events.c
-        query = select(tables.events).where(events.originator_id == id).order_by(events.originator_version)
+    def stream(self, id: UUID, after: int = 0) -> list[DomainEvent]:
+        """The events of one aggregate behind its version ``after``, oldest first."""
         with self.engine.connect() as connection:
-            return [_decode(row) for row in connection.execute(query)]
+            return list(_stream(connection, id, after))
+
+    def provenance(self, id: UUID) -> Provenance:
+        """That of what follows from the newest event of an aggregate. Raises NotFound."""
+        events = tables.events.c
+        query = select(tables.events).where(events.originator_id == id).order_by(events.originator_version.desc())
+        with self.engine.connect() as connection:
+            row = connection.execute(query.limit(1)).first()
+        if row is None:
+            raise NotFound.of("aggregate", id)
+        return following(_decoded(row))
 
     def read(self, after: int = 0) -> Iterator[tuple[int, DomainEvent]]:
         """The whole log from behind position ``after``, a page at a time."""
@@ -135,7 +123,7 @@ class Log:
         events = tables.events.c
         query = select(tables.events).where(events.id > after).order_by(events.id).limit(PAGE)
         with self.engine.connect() as connection:
-            return [(row.id, _decode(row)) for row in connection.execute(query)]
+            return [(row.id, _decoded(row)) for row in connection.execute(query)]
 
     def position(self) -> int:
         """The position of the newest event; 0 in an empty log."""
@@ -161,9 +149,10 @@ class Log:
             return {row.view: row.position for row in connection.execute(select(table.c.view, table.c.position))}
 
     def answered(self, scope: str, key: str, body_sha256: str) -> Answer | None:
-        """The answer given before to this key. Raises KeyReused when it came with another body."""
+        """The answer given before to this key. Raises KeyReused when it came with another body, InProgress while the
+        first request with it is being carried out."""
         with self.engine.connect() as connection:
-            return _answered(connection, scope, key, body_sha256)
+            return answers.find(connection, scope, key, body_sha256)
 
     # writing
 
@@ -174,26 +163,63 @@ class Log:
         Unavailable (it may have happened).
         """
         ack = await self._append(aggregates, aggregates[0].version, once)
+        grown = [(each, each.version - len(each.pending_events)) for each in aggregates]
         for aggregate in aggregates:
             aggregate.collect_events()
+        self._keep([each for each, before in grown if snapshots.is_due(before, each.version)])
         return ack
 
+    def _keep(self, aggregates: list[Aggregate]) -> None:
+        """Snapshots come after the commit, in the writer's own time: nobody waits for them."""
+        if aggregates:
+            states = [(each.id, each.version, each.snapshot()) for each in aggregates]
+            self._writer.submit(self._write_snapshots, states)
+
+    def _write_snapshots(self, states: list[tuple[UUID, int, bytes]]) -> None:
+        try:
+            self._in_turn(lambda connection: snapshots.write(connection, states), _Ticket())
+        except GetiActionError as error:
+            logger.warning("a snapshot was not written: %s", error.detail)
+
     async def _append(self, aggregates: Iterable[Aggregate], version: int, once: Once | None) -> Ack:
-        events = [event for aggregate in aggregates for event in cast("list[DomainEvent]", aggregate.pending_events)]
-        stored = [_encode(event) for event in events]
-        ticket = _Ticket()
-        written = asyncio.wrap_future(self._writer.submit(self._commit, ticket, version, events, stored, once))
-        done, _ = await asyncio.wait({written}, timeout=self._lock_timeout_s)
-        if not done and ticket.abandon():
-            written.cancel()
-            raise _busy()
-        return await asyncio.shield(written)
+        pending = (event for aggregate in aggregates for event in cast("list[DomainEvent]", aggregate.pending_events))
+        events = [stamped(event) for event in pending]
+        stored = [
+            StoredEvent(event.originator_id, event.originator_version, event.TOPIC, codec.encode(event))
+            for event in events
+        ]
+        return await self._written(lambda connection: self._commit(connection, version, events, stored, once))
 
     async def remember(self, once: Once, version: int) -> Answer:
         """Keep the answer of a command whose events were appended by its owner. ``version`` is what it leads to."""
         ack = await self._append((), version, once)
         assert ack.answer is not None
         return ack.answer
+
+    async def hold_key(self, scope: str, key: str, body_sha256: str) -> Answer | None:
+        """Keep a key for a few seconds while its command is carried out, unless there is an answer already. Raises
+        KeyReused, or InProgress when somebody else holds it."""
+        return await self._written(lambda connection: answers.hold(connection, scope, key, body_sha256))
+
+    async def renew_key(self, scope: str, key: str) -> None:
+        await self._written(lambda connection: answers.renew(connection, scope, key))
+
+    async def let_go_key(self, scope: str, key: str) -> None:
+        """The command was refused, so its key may come again."""
+        await self._written(lambda connection: answers.let_go(connection, scope, key))
+
+    async def forget_old_keys(self) -> None:
+        await self._written(answers.forget_old)
+
+    async def _written[T](self, work: Callable[[Connection], T]) -> T:
+        """Do ``work`` in the writer's transaction. Raises LogBusy when its turn does not come in time."""
+        ticket = _Ticket()
+        written = asyncio.wrap_future(self._writer.submit(self._in_turn, work, ticket))
+        done, _ = await asyncio.wait({written}, timeout=self._lock_timeout_s)
+        if not done and ticket.abandon():
+            written.cancel()
+            raise _busy()
+        return await asyncio.shield(written)
 
     def rebuild(self) -> int:
         """Make claims and views anew from the whole log, in one transaction that other writers wait for. Returns the
@@ -207,24 +233,27 @@ class Log:
             fold.rebuild(connection, self.read())
         return count
 
+    def _in_turn[T](self, work: Callable[[Connection], T], ticket: "_Ticket") -> T:
+        try:
+            with self._turn(ticket) as connection:
+                return work(connection)
+        except IntegrityError as error:
+            raise _conflict(error) from error
+        except (OperationalError, self.engine.dialect.loaded_dbapi.OperationalError) as error:  # SQLAlchemy's, or raw
+            raise _operational(error) from error
+
     def _commit(
         self,
-        ticket: "_Ticket",
+        connection: Connection,
         version: int,
         events: list[DomainEvent],
         stored: list[StoredEvent],
         once: Once | None,
     ) -> Ack:
-        try:
-            with self._turn(ticket) as connection:
-                if once and (answer := _answered(connection, once.scope, once.key, once.body_sha256)):
-                    return Ack(answer.position, answer.version, answer)
-                position = self._record(connection, events, stored) if events else _newest(connection)
-                return Ack(position, version, _remember(connection, once, version, position) if once else None)
-        except IntegrityError as error:
-            raise _conflict(error) from error
-        except (OperationalError, self.engine.dialect.loaded_dbapi.OperationalError) as error:  # SQLAlchemy's, or raw
-            raise _operational(error) from error
+        if once and (answer := answers.given(connection, once)):
+            return Ack(answer.position, answer.version, answer)
+        position = self._record(connection, events, stored) if events else _newest(connection)
+        return Ack(position, version, answers.remember(connection, once, version, position) if once else None)
 
     def _record(self, connection: Connection, events: list[DomainEvent], stored: list[StoredEvent]) -> int:
         with Session(bind=connection, join_transaction_mode="rollback_only") as session:
@@ -272,45 +301,20 @@ class _Ticket:
             return True
 
 
+def _stream(connection: Connection, id: UUID, after: int) -> Iterator[DomainEvent]:
+    events = tables.events.c
+    query = select(tables.events).where(events.originator_id == id, events.originator_version > after)
+    for row in connection.execute(query.order_by(events.originator_version)):
+        yield _decoded(row)
+
+
+def _decoded(row: Any) -> DomainEvent:
+    return codec.decode(row.id, row.originator_id, row.originator_version, row.topic, row.state)
+
+
 def now() -> datetime:
     """The one wall clock of the write side; the domain is handed its times."""
     return datetime.now(UTC)
-
-
-def _encode(event: DomainEvent) -> StoredEvent:
-    state = event.model_dump_json(exclude={"originator_id", "originator_version"}).encode()
-    return StoredEvent(event.originator_id, event.originator_version, event.TOPIC, state)
-
-
-def _decode(row: Any) -> DomainEvent:
-    try:
-        kind = resolve_topic(row.topic)
-    except TopicError as error:
-        raise GetiActionError(
-            f"The log holds an event '{row.topic}' at position {row.id} that this release does not know. "
-            "It was written by a newer release: start that one."
-        ) from error
-    fields = orjson.loads(row.state)
-    fields.update(originator_id=row.originator_id, originator_version=row.originator_version)
-    return cast("DomainEvent", kind.model_validate(fields, strict=False))
-
-
-def _answered(connection: Connection, scope: str, key: str, body_sha256: str) -> Answer | None:
-    table = tables.idempotency
-    row = connection.execute(select(table).where(table.c.scope == scope, table.c.key == key)).first()
-    if row is None:
-        return None
-    if row.body_sha256 != body_sha256:
-        raise KeyReused("This Idempotency-Key came before with another body; use a new key for a new request.")
-    return Answer(row.status, row.answer["body"], row.answer["version"], row.position)
-
-
-def _remember(connection: Connection, once: Once, version: int, position: int) -> Answer:
-    answer = Answer(once.status, once.render(connection), version, position)
-    row = {"scope": once.scope, "key": once.key, "body_sha256": once.body_sha256, "status": once.status}
-    kept = {"version": version, "body": answer.body}
-    connection.execute(tables.idempotency.insert(), {**row, "answer": kept, "created_at": now(), "position": position})
-    return answer
 
 
 def _newest(connection: Connection) -> int:

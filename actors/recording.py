@@ -229,7 +229,7 @@ class RecordingActor(Entity[Recording]):
         from actors.capture.episode import seal
 
         take, folder = self._open_take, self._take_folder(self._open_take.episode_id)
-        meta = (await asyncio.to_thread(_noted_meta, folder)).model_copy(update=take.label)
+        meta = (await asyncio.to_thread(_noted_meta, folder)).model_copy(update=take.label.model_dump())
         facts = await asyncio.to_thread(seal, folder, meta, reports, take.rows)
         dataset = await self._add_to_dataset(facts)
         await asyncio.to_thread(self._publish, dataset)

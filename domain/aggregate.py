@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from math import isfinite
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self, get_origin, get_type_hints
 from uuid import UUID
 
 from eventsourcing.domain import BaseAggregate, CanMutateAggregate
-from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, field_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, create_model, field_validator
 
 from domain.errors import NotFound
 
@@ -101,16 +102,24 @@ Claim = Hold | Release | NeedHeld | NeedFree
 
 
 class DomainEvent(BaseModel, CanMutateAggregate[UUID]):
-    """A fact. Immutable, past tense, nested in its aggregate, with a stable ``TOPIC``. ``by`` is who asked for it."""
+    """A fact. Immutable, past tense, nested in its aggregate, with a stable ``TOPIC``.
+
+    ``by`` is who asked for it; ``correlation_id`` is shared by all that follows from one wish of a person's,
+    ``causation_id`` names the request or the event that led to this one, ``traceparent`` is W3C's of the request. The
+    log fills them in; decisions do not look at them."""
 
     # A loss that is not a number is a fact too: as JSON's null it could never be read back.
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
     TOPIC: ClassVar[str]
+    PROVENANCE: ClassVar = ("correlation_id", "causation_id", "traceparent")
 
     originator_id: UUID
     originator_version: int
     timestamp: AwareDatetime
     by: str = "anonymous"
+    correlation_id: str | None = None
+    causation_id: str | None = None
+    traceparent: str | None = None
 
     def claims(self) -> Iterable[Claim]:
         """What this event takes, lets go or needs beyond its own aggregate; applied in the append's transaction."""
@@ -118,7 +127,9 @@ class DomainEvent(BaseModel, CanMutateAggregate[UUID]):
 
 
 class Aggregate(BaseAggregate[UUID]):
-    """Base of all aggregates. Public methods validate and trigger; events mutate in ``apply``; nothing else does."""
+    """Base of all aggregates. Public methods validate and trigger; events mutate in ``apply``; nothing else does.
+
+    A subclass annotates in its body every attribute that its events set: that is what a snapshot of it holds."""
 
     kind: ClassVar[str] = ""
     deleted = False
@@ -126,3 +137,33 @@ class Aggregate(BaseAggregate[UUID]):
     def must_exist(self) -> None:
         if self.deleted:
             raise NotFound.of(self.kind, self.id)
+
+    def snapshot(self) -> bytes:
+        """All that the events so far have made of it, as JSON."""
+        kind = _memory(type(self))
+        known = {name: getattr(self, name) for name in kind.model_fields}
+        return kind.model_construct(**known).model_dump_json().encode()
+
+    @classmethod
+    def restored(cls, id: UUID, version: int, snapshot: bytes) -> Self:
+        """The aggregate as it was at ``version``. Raises ValueError for a snapshot of another shape: replay instead."""
+        memory: Any = _memory(cls).model_validate_json(snapshot)
+        aggregate = object.__new__(cls)
+        aggregate.__base_init__(id, version, memory.created_on)
+        for name in type(memory).model_fields:
+            if name != "deleted" or memory.deleted:  # what never was deleted has no such attribute of its own
+                setattr(aggregate, _PRIVATE.get(name, name), getattr(memory, name))
+        return aggregate
+
+
+_PRIVATE = {"created_on": "_created_on", "modified_on": "_modified_on"}
+
+
+@cache
+def _memory(kind: type[Aggregate]) -> type[BaseModel]:
+    """The shape of a snapshot. Fields that come or go with a release make older snapshots invalid, not wrong."""
+    hints, own = get_type_hints(kind), vars(kind)["__annotations__"]
+    fields: dict[str, Any] = {name: (hints[name], ...) for name in own if get_origin(hints[name]) is not ClassVar}
+    base: dict[str, Any] = {"deleted": (bool, ...), **dict.fromkeys(_PRIVATE, (AwareDatetime, ...))}
+    config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
+    return create_model(f"{kind.__name__}Snapshot", __config__=config, **fields, **base)

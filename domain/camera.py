@@ -85,6 +85,15 @@ class Camera(Aggregate):
     TOPIC = "camera"
     kind: ClassVar[str] = "camera"
 
+    project_id: UUID
+    name: str
+    driver: str
+    fingerprint: str
+    payload: dict[str, Any]
+    run: UUID | None
+    status: CameraStatus
+    reason: str | None
+
     class Event(DomainEvent):
         """Something that happened to a camera."""
 
@@ -173,9 +182,9 @@ class Camera(Aggregate):
         self.driver = driver
         self.fingerprint = fingerprint
         self.payload = payload
-        self.run: UUID | None = None
+        self.run = None
         self.status = CameraStatus.OFFLINE
-        self.reason: str | None = None
+        self.reason = None
 
     @classmethod
     def create(

@@ -68,6 +68,14 @@ class Dataset(Aggregate):
     TOPIC = "dataset"
     kind: ClassVar[str] = "dataset"
 
+    project_id: UUID
+    environment_id: UUID
+    name: str
+    default_task: str
+    episodes: list[EpisodeFacts]
+    content_version: int
+    fps: int | None
+
     class Event(DomainEvent):
         """Something that happened to a dataset."""
 
@@ -127,9 +135,9 @@ class Dataset(Aggregate):
         self.environment_id = environment_id
         self.name = name
         self.default_task = default_task
-        self.episodes: list[EpisodeFacts] = []
+        self.episodes = []
         self.content_version = 0
-        self.fps: int | None = None
+        self.fps = None
 
     @classmethod
     def create(cls, id: UUID, command: CreateDataset, at: datetime) -> "Dataset":

@@ -58,6 +58,11 @@ class Environment(Aggregate):
     TOPIC = "environment"
     kind: ClassVar[str] = "environment"
 
+    project_id: UUID
+    name: str
+    robots: list[EnvironmentRobot]
+    camera_ids: list[UUID]
+
     class Event(DomainEvent):
         """Something that happened to an environment."""
 

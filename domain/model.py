@@ -37,6 +37,15 @@ class Model(Aggregate):
     TOPIC = "model"
     kind: ClassVar[str] = "model"
 
+    project_id: UUID
+    name: str
+    policy: str
+    dataset_id: UUID
+    dataset_version: int
+    train_job_id: UUID
+    exports: list[ExportFacts]
+    evaluations: list[UUID]
+
     class Event(DomainEvent):
         """Something that happened to a model."""
 
@@ -94,7 +103,7 @@ class Model(Aggregate):
         self.dataset_version = dataset_version
         self.train_job_id = train_job_id
         self.exports = exports
-        self.evaluations: list[UUID] = []
+        self.evaluations = []
 
     @classmethod
     def create(

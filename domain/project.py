@@ -23,6 +23,8 @@ class Project(Aggregate):
     TOPIC = "project"
     kind: ClassVar[str] = "project"
 
+    name: str
+
     class Event(DomainEvent):
         """Something that happened to a project."""
 

@@ -10,7 +10,7 @@ failed    recording ── save ──► saving
 from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import ClassVar
 from uuid import UUID
 
 from eventsourcing.domain import CanInitAggregate
@@ -73,6 +73,15 @@ class CloseRecording(Command):
     """Ends the session; an open episode is kept as interrupted, never discarded."""
 
 
+class Label(BaseModel):
+    """What an operator says of an episode when it is saved."""
+
+    model_config = ConfigDict(frozen=True)
+    success: bool | None = None
+    tags: tuple[str, ...] = ()
+    note: str = ""
+
+
 class Take(BaseModel):
     """An episode that is not saved yet. ``rows`` is set once it is known where it ends."""
 
@@ -83,12 +92,31 @@ class Take(BaseModel):
     started_at: datetime
     rows: int | None = None
     reason: str | None = None
-    label: dict[str, Any] = Field(default_factory=dict)
+    label: Label = Label()
 
 
 class Recording(Aggregate):
     TOPIC = "recording"
     kind: ClassVar[str] = "recording"
+
+    project_id: UUID
+    environment_id: UUID
+    dataset_id: UUID | None
+    fps: int
+    task: str
+    idle_timeout_s: float
+    camera_ids: list[UUID]
+    robot_id: UUID
+    tele_operator: str
+    state: RecordingState
+    reason: str | None
+    run: UUID | None
+    node: str | None
+    number: int
+    take: Take | None
+    interrupted: dict[UUID, Take]
+    saved: dict[UUID, int]
+    discarded: frozenset[UUID]
 
     class Event(DomainEvent):
         """Something that happened in a recording session."""
@@ -152,7 +180,7 @@ class Recording(Aggregate):
         def apply(self, aggregate: "Recording") -> None:
             take = aggregate.take or aggregate.interrupted[self.episode_id]
             aggregate.interrupted = _without(aggregate.interrupted, self.episode_id)
-            label = {"success": self.success, "tags": self.tags, "note": self.note}
+            label = Label(success=self.success, tags=self.tags, note=self.note)
             aggregate.take = take.model_copy(update={"rows": self.rows, "label": label})
             aggregate.state = RecordingState.SAVING
 
@@ -228,14 +256,14 @@ class Recording(Aggregate):
         self.robot_id = robot_id
         self.tele_operator = tele_operator
         self.state = RecordingState.OPENING
-        self.reason: str | None = None
-        self.run: UUID | None = None
-        self.node: str | None = None
+        self.reason = None
+        self.run = None
+        self.node = None
         self.number = 0
-        self.take: Take | None = None
-        self.interrupted: dict[UUID, Take] = {}
-        self.saved: dict[UUID, int] = {}
-        self.discarded: frozenset[UUID] = frozenset()
+        self.take = None
+        self.interrupted = {}
+        self.saved = {}
+        self.discarded = frozenset()
 
     @classmethod
     def open(

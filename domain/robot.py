@@ -40,6 +40,14 @@ class Robot(Aggregate):
     TOPIC = "robot"
     kind: ClassVar[str] = "robot"
 
+    project_id: UUID
+    name: str
+    type: str
+    payload: dict[str, Any]
+    run: UUID | None
+    status: RobotStatus
+    reason: str | None
+
     class Event(DomainEvent):
         """Something that happened to a robot."""
 
@@ -114,9 +122,9 @@ class Robot(Aggregate):
         self.name = name
         self.type = type
         self.payload = payload
-        self.run: UUID | None = None
+        self.run = None
         self.status = RobotStatus.OFFLINE
-        self.reason: str | None = None
+        self.reason = None
 
     @classmethod
     def create(cls, id: UUID, project_id: UUID, command: CreateRobot, at: datetime) -> "Robot":

@@ -71,6 +71,19 @@ class Job(Aggregate):
     TOPIC = "job"
     kind: ClassVar[str] = "job"
 
+    project_id: UUID
+    type: str
+    dataset_id: UUID | None
+    dataset_version: int | None
+    model_id: UUID
+    payload: dict[str, Any]
+    status: JobStatus
+    attempt: int
+    run: UUID | None
+    progress: int
+    message: str
+    cancel_requested: bool
+
     class Event(DomainEvent):
         """Something that happened to a job."""
 
@@ -177,7 +190,7 @@ class Job(Aggregate):
         self.payload = payload
         self.status = JobStatus.PENDING
         self.attempt = 0
-        self.run: UUID | None = None
+        self.run = None
         self.progress = 0
         self.message = ""
         self.cancel_requested = False

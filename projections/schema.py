@@ -9,7 +9,7 @@ from sqlalchemy import inspect, text
 from projections import database
 
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision."""
 
 

@@ -1,4 +1,4 @@
-"""Every table of the database: the log's own four, and the rows that the views keep. No foreign keys: a view must be
+"""Every table of the database: the log's own five, and the rows that the views keep. No foreign keys: a view must be
 able to be emptied and folded anew by itself."""
 
 from datetime import UTC, datetime
@@ -53,6 +53,14 @@ events = Table(
 )
 """The log. Exactly the table that eventsourcing-sqlalchemy's recorder reads and writes for an application "geti"."""
 
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("originator_id", UUIDType(), primary_key=True),
+    Column("version", Big, nullable=False),
+    Column("state", LargeBinary, nullable=False),
+)
+
 claims = Table(
     "claims",
     metadata,
@@ -80,12 +88,14 @@ idempotency = Table(
     Column("scope", Text, nullable=False),
     Column("key", Text, nullable=False),
     Column("body_sha256", Text, nullable=False),
-    Column("status", Integer, nullable=False),
-    Column("answer", JSON, nullable=False),
+    Column("status", Integer),
+    Column("answer", JSON(none_as_null=True)),
     Column("created_at", Timestamp, nullable=False),
-    Column("position", Big, nullable=False),
+    Column("position", Big),
+    Column("held_until", Timestamp),
     PrimaryKeyConstraint("scope", "key"),
 )
+"""What was answered to a key. While a command is carried out there is no answer yet, and somebody who holds the key."""
 
 positions = Table(
     "positions",

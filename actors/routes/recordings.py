@@ -46,7 +46,7 @@ async def open_recording(project_id: UUID, command: OpenRecording, write: Writin
         dataset = gateway.load(Dataset, command.dataset_id)
         dataset.accepts(command.environment_id, command.fps)
         task = dataset.default_task
-    recording = Recording.open(command.id or uuid4(), project_id, command, environment, task, now())
+    recording = Recording.open(write.new_id(command.id), project_id, command, environment, task, now())
 
     async def opened() -> None:
         await gateway.create(recording)

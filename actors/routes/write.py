@@ -1,14 +1,16 @@
 """What every writing route shares: conditions and keys in, ETag and log position out.
 
-A request whose Idempotency-Key was answered before never reaches its route. One whose client hangs up is carried
-through all the same: Serve cancels it, but what it waits for runs on.
+A request whose Idempotency-Key was answered before never reaches its route; one whose key is just being worked on waits
+for that. One whose client hangs up is carried through all the same: Serve cancels it, but what it waits for runs on.
 """
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Coroutine
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from typing import Annotated, Any
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
@@ -16,11 +18,16 @@ import orjson
 from fastapi import Depends, Header, Request, Response
 from sqlalchemy import Connection
 
+from actors.answers import HOLD, Answer, InProgress, Once
 from actors.gateway import Gateway
-from actors.log import Ack, Answer, Once
+from actors.log import Ack, Log
+from actors.provenance import begin, of_request
 from domain.aggregate import Aggregate
-from domain.errors import Invalid
+from domain.errors import GetiActionError, Invalid, LogBusy
 from projections.kinds import Found
+
+TURN_S = 60.0
+"""How long a repetition waits for the answer to the first request with its key."""
 
 type Read = Callable[[Connection], Any]
 
@@ -66,7 +73,8 @@ class Write:
     @carried_through
     async def create(self, aggregate: Aggregate, read: Read) -> Response:
         """201 with the new resource; 200 when the same create came before."""
-        made, ack = await self.gateway.create(aggregate, self._once(201, read))
+        async with self._unless_answered():
+            made, ack = await self.gateway.create(aggregate, self._once(201, read))
         return self._reply(ack, 201 if made else 200, read)
 
     @carried_through
@@ -75,7 +83,10 @@ class Write:
     ) -> Response:
         """200 with the resource as it is now."""
         once = self._once(200, read)
-        ack = await self.gateway.change(kind, id, decision, project_id=project_id, if_match=self.if_match, once=once)
+        async with self._unless_answered():
+            ack = await self.gateway.change(
+                kind, id, decision, project_id=project_id, if_match=self.if_match, once=once
+            )
         return self._reply(ack, 200, read)
 
     @carried_through
@@ -84,26 +95,60 @@ class Write:
     ) -> Response:
         """204; the same again is 404, unless it comes with the same Idempotency-Key."""
         once = self._once(204, lambda _: None)
-        ack = await self.gateway.change(kind, id, decision, project_id=project_id, if_match=self.if_match, once=once)
+        async with self._unless_answered():
+            ack = await self.gateway.change(
+                kind, id, decision, project_id=project_id, if_match=self.if_match, once=once
+            )
         return self._reply(ack, 204, lambda _: None)
 
     @carried_through
     async def delete_project(self, id: UUID) -> Response:
         """204; everything in the project goes with it."""
-        ack = await self.gateway.delete_project(id, if_match=self.if_match, once=self._once(204, lambda _: None))
+        async with self._unless_answered():
+            ack = await self.gateway.delete_project(id, if_match=self.if_match, once=self._once(204, lambda _: None))
         return self._reply(ack, 204, lambda _: None)
 
     @carried_through
     async def ask(self, status: int, command: Callable[[], Awaitable[Any]], read: Read | None = None) -> Response:
-        """Run an owner's command; its body is what the owner answers, or what ``read`` finds afterwards."""
-        said = await command()
-        with self.gateway.log.engine.connect() as connection:
-            body = said if read is None else read(connection)
-        version = body.version if isinstance(body, Found) else 0
-        answer = Answer(status, body, version, self.gateway.log.position())
-        if once := self._once(status, lambda _: body):
-            answer = await self.gateway.log.remember(once, version)
-        return render(answer)
+        """Run an owner's command, which may be repeated; its body is what the owner answers, or what ``read`` finds
+        afterwards. Its key is held meanwhile."""
+        async with self._key_held():
+            said = await command()
+            with self.gateway.log.engine.connect() as connection:
+                body = said if read is None else read(connection)
+            version = body.version if isinstance(body, Found) else 0
+            answer = Answer(status, body, version, self.gateway.log.position())
+            if once := self._once(status, lambda _: body):
+                answer = await self.gateway.log.remember(once, version)
+            return render(answer)
+
+    @asynccontextmanager
+    async def _unless_answered(self) -> AsyncIterator[None]:
+        """Two requests with one key at once: the one that comes too late to do anything gets the other's answer."""
+        try:
+            yield
+        except GetiActionError:
+            if self.key and (answer := self.gateway.log.answered(self.scope, self.key, self.body_sha256)):
+                raise Repeated(answer) from None
+            raise
+
+    @asynccontextmanager
+    async def _key_held(self) -> AsyncIterator[None]:
+        if self.key is None:
+            yield
+            return
+        log = self.gateway.log
+        if answer := await in_turn(lambda: log.hold_key(self.scope, str(self.key), self.body_sha256)):
+            raise Repeated(answer)
+        beat = asyncio.create_task(_renew(log, self.scope, self.key))
+        try:
+            yield
+        except GetiActionError:
+            with suppress(LogBusy):  # then it is free a few seconds later
+                await log.let_go_key(self.scope, self.key)
+            raise
+        finally:
+            beat.cancel()
 
     def _once(self, status: int, read: Read) -> Once | None:
         return Once(self.scope, self.key, self.body_sha256, status, read) if self.key else None
@@ -113,6 +158,25 @@ class Write:
             return render(ack.answer)
         with self.gateway.log.engine.connect() as connection:
             return render(Answer(status, read(connection), ack.version, ack.position))
+
+
+async def in_turn[T](look: Callable[[], Awaitable[T]]) -> T:
+    """What ``look`` finds once nobody else is working on the key. Raises InProgress when that takes too long."""
+    deadline = time.monotonic() + TURN_S
+    while True:
+        try:
+            return await look()
+        except InProgress:
+            if time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(0.1)
+
+
+async def _renew(log: Log, scope: str, key: str) -> None:
+    while True:
+        await asyncio.sleep(HOLD.total_seconds() / 3)
+        with suppress(LogBusy):  # there are two more chances before the key is free
+            await log.renew_key(scope, key)
 
 
 def render(answer: Answer) -> Response:
@@ -127,15 +191,21 @@ def render(answer: Answer) -> Response:
 
 async def _write(
     request: Request,
-    idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+    idempotency_key: Annotated[str | None, Header(pattern=r"^[ -~]*[!-~][ -~]*$", max_length=200)] = None,
     if_match: Annotated[str | None, Header()] = None,
 ) -> Write:
     gateway: Gateway = request.app.state.gateway
+    provenance = of_request(request.headers)
+    begin(provenance)
     digest = hashlib.sha256(await request.body()).hexdigest() if idempotency_key else ""
-    scope = f"{request.method} {request.url.path}"
-    if idempotency_key and (answer := gateway.log.answered(scope, idempotency_key, digest)):
+    scope = f"{provenance.by} {request.method} {request.url.path}"
+    if idempotency_key and (answer := await in_turn(partial(_answered, gateway.log, scope, idempotency_key, digest))):
         raise Repeated(answer)
     return Write(gateway, scope, digest, idempotency_key, _version(if_match))
+
+
+async def _answered(log: Log, scope: str, key: str, digest: str) -> Answer | None:
+    return log.answered(scope, key, digest)
 
 
 def _version(if_match: str | None) -> int | None:

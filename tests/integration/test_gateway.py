@@ -9,9 +9,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from actors import gateway as module
+from actors.answers import Once
 from actors.entity import ATTEMPTS
 from actors.gateway import Gateway
-from actors.log import Ack, Log, Once
+from actors.log import Ack, Log
 from domain.aggregate import Aggregate
 from domain.camera import Camera, CreateSimulatedCamera
 from domain.errors import Conflict, DeviceLocked, InUse, NotFound, StaleVersion, Unavailable, UnknownReference

@@ -9,7 +9,8 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Connection, event, text, update
 
-from actors.log import Ack, Log, Once, VersionConflict
+from actors.answers import Once
+from actors.log import Ack, Log, VersionConflict
 from domain import claims
 from domain.aggregate import Aggregate
 from domain.camera import Camera, SimulatedCamera

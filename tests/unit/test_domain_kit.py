@@ -68,6 +68,12 @@ class AggregateMachine[A: Aggregate](RuleBasedStateMachine):
         assert replayed == self.aggregate
 
     @invariant()
+    def a_snapshot_brings_back_the_same(self) -> None:
+        restored = type(self.aggregate).restored(self.aggregate.id, self.aggregate.version, self.aggregate.snapshot())
+        assert restored == self.aggregate
+        assert restored.__dict__ == self.aggregate.__dict__
+
+    @invariant()
     def json_brings_back_the_last_event(self) -> None:
         last = self.events[-1]
         assert type(last).model_validate_json(last.model_dump_json()) == last

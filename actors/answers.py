@@ -1,0 +1,118 @@
+"""The answers to Idempotency-Keys: kept in the transaction that does what was asked, repeated for a day.
+
+A command that takes long (open a session, save a take) holds its key while it is carried out, for a few seconds at a
+time: a repetition waits for the answer, and takes the key over when nobody holds it any more, for then the process that
+carried the command out is gone. Such commands can be repeated: they name what they make.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, select
+
+from domain.errors import KeyReused, Unavailable
+from projections import statements
+from projections.tables import idempotency as table
+from projections.tables import rfc3339
+
+HOLD = timedelta(seconds=10)
+KEPT = timedelta(hours=24)
+
+
+class InProgress(Unavailable):
+    """The first request with this key is still being carried out."""
+
+    code = "in_progress"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a request is answered with, and every repetition of it: HTTP status, body, aggregate version, position."""
+
+    status: int
+    body: Any
+    version: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """An Idempotency-Key within its scope. ``render`` makes the answer's body inside the transaction."""
+
+    scope: str
+    key: str
+    body_sha256: str
+    status: int
+    render: Callable[[Connection], Any]
+
+
+def find(connection: Connection, scope: str, key: str, body_sha256: str) -> Answer | None:
+    """The answer given before. Raises KeyReused when the key came with another body, InProgress while it is held."""
+    row = _row(connection, scope, key, body_sha256)
+    return None if row is None else _answer(row)
+
+
+def given(connection: Connection, once: Once) -> Answer | None:
+    """The answer given before, whoever holds the key. Raises KeyReused."""
+    row = _row(connection, once.scope, once.key, once.body_sha256)
+    return None if row is None or row.status is None else _answer(row)
+
+
+def hold(connection: Connection, scope: str, key: str, body_sha256: str) -> Answer | None:
+    """Keep the key from others for a while, unless there is an answer. Raises what ``find`` raises."""
+    row, at = _row(connection, scope, key, body_sha256), _now()
+    if row is not None and (answer := _answer(row)) is not None:
+        return answer
+    _put(connection, scope, key, body_sha256, row.created_at if row else rfc3339(at), held_until=rfc3339(at + HOLD))
+    return None
+
+
+def renew(connection: Connection, scope: str, key: str) -> None:
+    """Whoever holds the key is still at it."""
+    held = (table.c.scope == scope, table.c.key == key, table.c.status.is_(None))
+    connection.execute(table.update().where(*held).values(held_until=_now() + HOLD))
+
+
+def let_go(connection: Connection, scope: str, key: str) -> None:
+    """The command was refused: the key may come again, as if it never had."""
+    connection.execute(delete(table).where(table.c.scope == scope, table.c.key == key, table.c.status.is_(None)))
+
+
+def remember(connection: Connection, once: Once, version: int, position: int) -> Answer:
+    """Make the answer and keep it."""
+    answer = Answer(once.status, once.render(connection), version, position)
+    kept = {"status": once.status, "answer": {"version": version, "body": answer.body}, "position": position}
+    _put(connection, once.scope, once.key, once.body_sha256, rfc3339(_now()), **kept)
+    return answer
+
+
+def forget_old(connection: Connection) -> None:
+    """Those that are older than a day."""
+    connection.execute(delete(table).where(table.c.created_at < rfc3339(_now() - KEPT)))
+
+
+def _row(connection: Connection, scope: str, key: str, body_sha256: str) -> Row[Any] | None:
+    row = connection.execute(select(table).where(table.c.scope == scope, table.c.key == key)).first()
+    if row is not None and row.body_sha256 != body_sha256:
+        raise KeyReused("This Idempotency-Key came before with another body; use a new key for a new request.")
+    return row
+
+
+def _answer(row: Row[Any]) -> Answer | None:
+    if row.status is not None:
+        return Answer(row.status, row.answer["body"], row.answer["version"], row.position)
+    if row.held_until > rfc3339(_now()):
+        raise InProgress("The first request with this Idempotency-Key is still being carried out; ask again.")
+    return None
+
+
+def _put(connection: Connection, scope: str, key: str, body_sha256: str, created_at: str, **known: Any) -> None:
+    row = {"scope": scope, "key": key, "body_sha256": body_sha256, "created_at": created_at}
+    nothing = dict.fromkeys(("status", "answer", "position", "held_until"))
+    statements.upsert(connection.dialect, table).execute(connection, [{**row, **nothing, **known}])
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
