@@ -68,7 +68,7 @@ def opened(position: int, id: UUID, version: int, topic: str, state: bytes) -> b
     if state[-_TAIL : -_TAIL + len(_MARK)] != _MARK:
         return state
     body = state[:-_TAIL] + b"}"
-    if state[-_TAIL + len(_MARK) : -2] != _checksum(id, version, topic, body):
+    if state[-_TAIL + len(_MARK) :] != _checksum(id, version, topic, body) + b'"}':
         raise Damaged(
             f"The event '{topic}' at position {position} is not what was written: its checksum differs. "
             "Run geti-action check-log, and restore a backup."
