@@ -31,6 +31,7 @@ EXPOSED = ["Location", "Link", "ETag", "X-Log-Position", "X-Total-Count", "Retry
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Bring the tables up to date, wake what was going on, and only then be ready."""
+    from actors.as_of import Past
     from actors.entity import configure_logging
     from actors.gateway import Gateway
     from actors.log import Log
@@ -46,6 +47,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     log = Log(config.database_url)
     app.state.engine = log.engine
     app.state.gateway = Gateway(log)
+    app.state.past = Past(log)
     await log.forget_old_keys()
     if config.seed_db:
         await make_sample(app.state.gateway)
@@ -84,8 +86,10 @@ def build() -> FastAPI:
 
 
 def _guard(app: FastAPI, config: Settings) -> None:
+    from actors.routes.as_of import AsOf
     from actors.routes.guard import Guard
 
+    app.add_middleware(AsOf)
     hosts = frozenset({*LOOPBACK, config.host}) if config.host in LOOPBACK else frozenset[str]()
     app.add_middleware(Guard, hosts=hosts, origins=frozenset(config.cors_origins))
     app.add_middleware(

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 from sqlalchemy import URL, Connection, Engine, RootTransaction, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
 
 from domain.errors import Invalid, LogBusy
 from settings import PROJECT
@@ -32,6 +32,18 @@ def engine(url: str) -> Engine:
     """An engine for a DATABASE_URL. Raises Invalid for a database that is neither SQLite in a file nor PostgreSQL."""
     parsed = _parsed(url)
     return _sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
+
+
+def in_memory() -> Engine:
+    """A SQLite database of this process, empty, gone with the engine; one thread uses it at a time."""
+    return create_engine(
+        "sqlite://",
+        poolclass=StaticPool,
+        connect_args={"check_same_thread": False},
+        paramstyle="named",
+        json_serializer=_dumps,
+        json_deserializer=orjson.loads,
+    )
 
 
 def sqlite_path(url: str) -> Path | None:

@@ -23,7 +23,7 @@ def fold(connection: Connection, recorded: Sequence[Recorded]) -> None:
     """Bring every view up to the last of these events (each with its log position, in the log's order)."""
     if not recorded:
         return
-    write(connection, _changes(recorded, frozenset(VIEWS)))
+    write(connection, changes_of(recorded, frozenset(VIEWS)))
     _advance(connection.dialect).execute(connection, [{"reached": recorded[-1][0]}])
 
 
@@ -34,7 +34,7 @@ def rebuild(connection: Connection, recorded: Iterable[Recorded], views: Collect
         connection.execute(table.delete())
     reached = 0
     for batch in batched(recorded, BATCH):
-        write(connection, _changes(batch, chosen))
+        write(connection, changes_of(batch, chosen))
         reached = batch[-1][0]
     rows = [{"view": name, "position": reached, "parked_reason": None} for name in sorted(chosen)]
     statements.upsert(connection.dialect, positions).execute(connection, rows)
@@ -49,7 +49,7 @@ def write(connection: Connection, changes: Iterable[Change]) -> None:
         ending.flush(connection, table)
 
 
-def _changes(recorded: Iterable[Recorded], views: frozenset[str]) -> Iterator[Change]:
+def changes_of(recorded: Iterable[Recorded], views: frozenset[str]) -> Iterator[Change]:
     for position, event in recorded:
         for name in _listeners(type(event), views):
             yield from VIEWS[name].changes(position, event)

@@ -1,5 +1,5 @@
 """HTTP to commands: parse ─► command ─► gateway ─► reply."""
 
-from actors.routes import cameras, jobs, projects, recordings, system
+from actors.routes import audit, cameras, jobs, projects, recordings, system
 
-routers = (projects.router, cameras.router, recordings.router, jobs.router, system.router)
+routers = (projects.router, cameras.router, recordings.router, jobs.router, system.router, audit.router)

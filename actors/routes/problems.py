@@ -52,6 +52,11 @@ async def _repeated(request: Request, repeated: Exception) -> Response:
 
 async def _domain(request: Request, error: Exception) -> Response:
     assert isinstance(error, GetiActionError)
+    return render_error(request, error)
+
+
+def render_error(request: Request, error: GetiActionError) -> Response:
+    """One of ours, as a problem document."""
     headers = {"Retry-After": str(RETRY_AFTER_S)} if error.status == 503 else None
     if error.status >= 500:
         cause = error if error.status == 500 else None

@@ -25,7 +25,7 @@ from domain.recording import (
 )
 from projections import queries
 from projections.paging import Rows
-from projections.routes.replies import PAGED, many, page
+from projections.routes.replies import AS_OF, PAGED, is_past, many, page, reading
 
 OPEN_S = 60.0
 SAVE_S = 60.0
@@ -60,18 +60,16 @@ async def list_recordings(
     project_id: UUID, request: Request, state: Annotated[RecordingState | None, Query()] = None
 ) -> Response:
     """The sessions of a project, oldest first, with live numbers of the open ones."""
-    gateway: Gateway = request.app.state.gateway
-    with gateway.log.engine.connect() as connection:
+    with reading(request) as connection:
         rows = queries.recordings(connection, project_id, state, page(request))
-    return many(request, Rows([await _with_live(gateway, row) for row in rows], rows.total, rows.cursor))
+    return many(request, Rows([await _with_live(request, row) for row in rows], rows.total, rows.cursor))
 
 
-@router.get("/{recording_id}")
+@router.get("/{recording_id}", openapi_extra=AS_OF)
 async def get_recording(project_id: UUID, recording_id: UUID, request: Request) -> dict[str, Any]:
-    gateway: Gateway = request.app.state.gateway
-    with gateway.log.engine.connect() as connection:
+    with reading(request) as connection:
         row = queries.recording(connection, project_id=project_id, id=recording_id)
-    return await _with_live(gateway, row)
+    return await _with_live(request, row)
 
 
 @router.post("/{recording_id}:start_episode", status_code=201)
@@ -121,8 +119,13 @@ async def _ask(
     return await write.ask(status, ask)
 
 
-async def _with_live(gateway: Gateway, row: dict[str, Any]) -> dict[str, Any]:
+async def _with_live(request: Request, row: dict[str, Any]) -> dict[str, Any]:
     """``episode`` as the log knows it, with the live numbers of the take that is open; null between episodes."""
-    if row["episode"] is None or not (live := await gateway.ask_if_awake(Recording, UUID(row["id"]), "live")):
+    gateway: Gateway = request.app.state.gateway
+    if (
+        is_past(request)
+        or row["episode"] is None
+        or not (live := await gateway.ask_if_awake(Recording, UUID(row["id"]), "live"))
+    ):
         return row
     return {**row, "episode": {**row["episode"], **live}}

@@ -5,12 +5,18 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from projections import queries, shapes
-from projections.routes.replies import PAGED, many, one, page, reading
+from projections.routes.replies import AS_OF, PAGED, many, one, page, reading
 
 router = APIRouter(prefix="/api")
 
 
-@router.get("/dataset/{dataset_id}", response_model=shapes.Dataset, summary="Get a dataset", tags=["datasets"])
+@router.get(
+    "/dataset/{dataset_id}",
+    response_model=shapes.Dataset,
+    summary="Get a dataset",
+    tags=["datasets"],
+    openapi_extra=AS_OF,
+)
 async def get_dataset(request: Request, dataset_id: UUID) -> Response:
     with reading(request) as connection:
         return one(queries.dataset(connection, dataset_id))
@@ -34,13 +40,15 @@ async def list_jobs(request: Request) -> Response:
         return many(request, queries.jobs(connection, page=page(request)))
 
 
-@router.get("/jobs/{job_id}", response_model=shapes.Job, summary="Get a job", tags=["jobs"])
+@router.get("/jobs/{job_id}", response_model=shapes.Job, summary="Get a job", tags=["jobs"], openapi_extra=AS_OF)
 async def get_job(request: Request, job_id: UUID) -> Response:
     with reading(request) as connection:
         return one(queries.job(connection, job_id))
 
 
-@router.get("/models/{model_id}", response_model=shapes.Model, summary="Get a model", tags=["models"])
+@router.get(
+    "/models/{model_id}", response_model=shapes.Model, summary="Get a model", tags=["models"], openapi_extra=AS_OF
+)
 async def get_model(request: Request, model_id: UUID) -> Response:
     with reading(request) as connection:
         return one(queries.model(connection, model_id))

@@ -5,7 +5,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from projections import queries, shapes
-from projections.routes.replies import PAGED, many, one, page, plain, reading
+from projections.routes.replies import AS_OF, PAGED, many, one, page, plain, reading
 
 router = APIRouter(prefix="/api/projects", tags=["projects"])
 
@@ -18,7 +18,9 @@ async def list_projects(request: Request) -> Response:
         return many(request, queries.projects(connection, page(request)))
 
 
-@router.get("/{project_id}", response_model=shapes.Project, summary="Get a project with its datasets")
+@router.get(
+    "/{project_id}", response_model=shapes.Project, summary="Get a project with its datasets", openapi_extra=AS_OF
+)
 async def get_project(request: Request, project_id: UUID) -> Response:
     with reading(request) as connection:
         return one(queries.project(connection, project_id))
@@ -50,7 +52,10 @@ async def list_jobs(request: Request, project_id: UUID) -> Response:
 
 
 @router.get(
-    "/{project_id}/tasks", summary="List a project's recorded tasks by dataset", response_model=dict[str, list[str]]
+    "/{project_id}/tasks",
+    summary="List a project's recorded tasks by dataset",
+    response_model=dict[str, list[str]],
+    openapi_extra=AS_OF,
 )
 async def list_tasks(request: Request, project_id: UUID) -> Response:
     with reading(request) as connection:

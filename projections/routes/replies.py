@@ -18,8 +18,18 @@ from projections.paging import MAX_CURSOR, MAX_LIMIT, Page, Rows
 
 
 def reading(request: Request) -> Connection:
-    """A connection of the application's engine, for one ``with``."""
-    return cast("Engine", request.app.state.engine).connect()
+    """A connection, for one ``with``, to the tables; as they were, when the request asks for a position (`?at=`)."""
+    return (_past(request) or cast("Engine", request.app.state.engine)).connect()
+
+
+def is_past(request: Request) -> bool:
+    """Whether it asks how things were."""
+    return _past(request) is not None
+
+
+def _past(request: Request) -> Engine | None:
+    engine: Engine | None = request.scope.get("state", {}).get("engine")
+    return engine
 
 
 def one(thing: Found) -> Response:
@@ -33,10 +43,17 @@ class _Asked(BaseModel):
     cursor: Annotated[str | None, Field(max_length=MAX_CURSOR, description="from the Link of the page before")] = None
 
 
+def _parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": False, "schema": schema}
+
+
+_AT = _parameter("at", {"type": "integer", "minimum": 0, "description": "as it was at this position of the log"})
+AS_OF: dict[str, Any] = {"parameters": [_AT]}
+"""``openapi_extra`` of a GET whose tables can be read as they were."""
 PAGED: dict[str, Any] = {
     "parameters": [
-        {"name": name, "in": "query", "required": False, "schema": schema}
-        for name, schema in _Asked.model_json_schema()["properties"].items()
+        _AT,
+        *(_parameter(name, schema) for name, schema in _Asked.model_json_schema()["properties"].items()),
     ]
 }
 """``openapi_extra`` of a list: FastAPI's own way of declaring these costs every GET nearly as much as its query."""
@@ -55,10 +72,10 @@ def page(request: Request) -> Page | None:
     return None if asked.limit is None else Page(asked.limit, asked.cursor)
 
 
-def many(request: Request, rows: Rows) -> Response:
+def many(request: Request, rows: Rows, cursor: str = "cursor") -> Response:
     headers = {"X-Total-Count": str(rows.total)}
     if rows.cursor is not None:
-        url = request.url.include_query_params(cursor=rows.cursor)
+        url = request.url.include_query_params(**{cursor: rows.cursor})
         headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
     return _json(rows, headers)
 
