@@ -4,6 +4,7 @@
 import what they are composed of: the process that starts them would spend seconds on what it never uses.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -34,6 +35,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     from actors.as_of import Past
     from actors.entity import configure_logging
     from actors.gateway import Gateway
+    from actors.housekeeping import keep_house
     from actors.log import Log
     from actors.sample import make_sample
     from projections import schema
@@ -48,13 +50,14 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.engine = log.engine
     app.state.gateway = Gateway(log)
     app.state.past = Past(log)
-    await log.forget_old_keys()
+    housekeeping = asyncio.create_task(keep_house(log))
     if config.seed_db:
         await make_sample(app.state.gateway)
     app.state.gateway.resume()
     app.state.ready = True
     logging.getLogger(__name__).info("ready: the log is at position %d", log.position())
     yield
+    housekeeping.cancel()
     log.close()
 
 

@@ -27,6 +27,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from actors import answers, claims, codec, snapshots
 from actors.answers import Answer, Once
 from actors.provenance import Provenance, following, stamped
+from actors.reserve import Reserve
 from domain import camera, dataset, environment, model, project, recording, robot, training
 from domain.aggregate import Aggregate, DomainEvent
 from domain.errors import Conflict, GetiActionError, LogBusy, NotFound, StorageFull, Unavailable
@@ -80,6 +81,7 @@ class Log:
         )
         path = database.sqlite_path(url)
         self._lock_path = path and path.with_name(path.name + ".lockfile")
+        self._reserve = None if path is None else Reserve(path.with_name(f"{path.name}.reserve"))
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="log-writer")
 
     def close(self) -> None:
@@ -160,14 +162,23 @@ class Log:
         """Make the pending events of all aggregates durable, or none. A cancelled caller does not half-do it.
 
         Raises VersionConflict, the refusal of a claim, KeyReused, LogBusy or StorageFull (then nothing happened), or
-        Unavailable (it may have happened).
+        Unavailable (it may have happened). What deletes things is written on a full disk too.
         """
-        ack = await self._append(aggregates, aggregates[0].version, once)
+        try:
+            ack = await self._append(aggregates, aggregates[0].version, once)
+        except StorageFull:
+            if not (all(map(_deletes, aggregates)) and self._reserve and self._reserve.spend()):
+                raise
+            ack = await self._append(aggregates, aggregates[0].version, once)
         grown = [(each, each.version - len(each.pending_events)) for each in aggregates]
         for aggregate in aggregates:
             aggregate.collect_events()
         self._keep([each for each, before in grown if snapshots.is_due(before, each.version)])
         return ack
+
+    def fill_reserve(self) -> bool:
+        """Set space aside for deletes on a full disk. False while there is none to spare."""
+        return self._reserve is None or self._reserve.fill()
 
     def _keep(self, aggregates: list[Aggregate]) -> None:
         """Snapshots come after the commit, in the writer's own time: nobody waits for them."""
@@ -310,6 +321,10 @@ def _stream(connection: Connection, id: UUID, after: int) -> Iterator[DomainEven
 
 def _decoded(row: Any) -> DomainEvent:
     return codec.decode(row.id, row.originator_id, row.originator_version, row.topic, row.state)
+
+
+def _deletes(aggregate: Aggregate) -> bool:
+    return all(cast("DomainEvent", event).TOPIC.endswith(".deleted") for event in aggregate.pending_events)
 
 
 def now() -> datetime:

@@ -24,7 +24,8 @@ BUSY_TIMEOUT_MS = 5000
 LOCK_TIMEOUT_S = 30.0
 POLL_S = 0.02
 IMMEDIATE = "begin_immediate"
-POSTGRESQL_OPTIONS = "-c lock_timeout=10s -c idle_in_transaction_session_timeout=60s"
+# A writer that stops with the lock in its hands (suspended, cut off) is put out, and delays the others no longer.
+POSTGRESQL_OPTIONS = "-c lock_timeout=5s -c idle_in_transaction_session_timeout=4s"
 POSTGRESQL_ARGS = {"connect_timeout": 10, "keepalives_idle": 30, "tcp_user_timeout": 20_000}
 
 

@@ -1,0 +1,115 @@
+"""A disk that is really full: writes are refused, deletes and reads go on, and all is well again when space is back."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from actors.log import Log
+from actors.reserve import BYTES, Reserve
+from domain.errors import StorageFull
+from domain.project import Project
+from projections import queries, schema
+from tests.integration.log_kit import AT, contents, new_project
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a small file system is mounted, which only root may do")
+DISK_BYTES = 24 * 1024 * 1024
+ROOM = 256 * 1024
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, which a test may fill."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", folder], check=True)
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.fixture
+def log(disk: Path) -> Iterator[Log]:
+    url = f"sqlite+aiosqlite:///{disk / 'geti.db'}"
+    schema.upgrade(url)
+    made = Log(url)
+    assert made.fill_reserve()
+    with made.engine.connect():  # SQLite's shared memory needs a file, which whoever came first has made
+        yield made
+    made.close()
+
+
+def fill(disk: Path, but_bytes: int = 0) -> Path:
+    """To the last byte, or to what is left free."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(64 * 1024))
+        except OSError:
+            file.truncate(file.tell() - but_bytes)
+    return ballast
+
+
+async def write_until_full(log: Log) -> list[Project]:
+    """Project after project; those that were acknowledged."""
+    kept = []
+    while True:
+        project = new_project(f"{len(kept)} " + "x" * 150)
+        try:
+            await log.append(project)
+        except StorageFull:
+            return kept
+        kept.append(project)
+
+
+async def test_nothing_acknowledged_is_lost_and_space_brings_all_back(disk: Path, log: Log) -> None:
+    ballast = fill(disk, but_bytes=ROOM)
+    kept = await write_until_full(log)
+    assert kept
+    with log.engine.connect() as connection:
+        assert {row["id"] for row in queries.projects(connection)} == {str(project.id) for project in kept}
+    for _ in range(3):
+        with pytest.raises(StorageFull, match="free some space"):
+            await log.append(new_project())
+    ballast.unlink()
+    await log.append(new_project("after"))
+    assert len(contents(log)["projects"]) == len(kept) + 1
+    before = contents(log)
+    log.rebuild()
+    assert contents(log) == before
+
+
+async def test_deletes_succeed_on_a_full_disk(disk: Path, log: Log) -> None:
+    fill(disk, but_bytes=ROOM)
+    kept = await write_until_full(log)
+    assert kept
+    for project in kept[:5]:
+        project.delete(AT)
+        await log.append(project)
+    assert len(contents(log)["projects"]) == len(kept) - 5
+    assert len(list(log.read())) == len(kept) + 5
+
+
+def test_the_reserve_is_real_space_and_comes_back(disk: Path) -> None:
+    reserve = Reserve(disk / "reserve")
+    before = free(disk)
+    assert reserve.fill()
+    assert reserve.fill()
+    assert before - free(disk) >= BYTES
+    ballast = fill(disk)
+    assert reserve.spend()
+    assert not reserve.spend()
+    assert free(disk) >= BYTES
+    with (disk / "used").open("wb") as file:
+        file.write(bytes(BYTES))
+    assert not reserve.fill()
+    assert [path.name for path in sorted(disk.iterdir())] == ["ballast", "used"]
+    ballast.unlink()
+    assert reserve.fill()
+
+
+def free(disk: Path) -> int:
+    status = os.statvfs(disk)
+    return status.f_bavail * status.f_frsize
