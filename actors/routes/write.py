@@ -19,7 +19,8 @@ from sqlalchemy import Connection
 from actors.gateway import Gateway
 from actors.log import Ack, Answer, Once
 from domain.aggregate import Aggregate
-from domain.errors import Invalid
+from domain.errors import Invalid, NotFound
+from projections import fold
 from projections.kinds import Found
 
 type Read = Callable[[Connection], Any]
@@ -98,7 +99,7 @@ class Write:
         """Run an owner's command; its body is what the owner answers, or what ``read`` finds afterwards."""
         said = await command()
         with self.gateway.log.engine.connect() as connection:
-            body = said if read is None else read(connection)
+            body = said if read is None else _shown(read)(connection)
         version = body.version if isinstance(body, Found) else 0
         answer = Answer(status, body, version, self.gateway.log.position())
         if once := self._once(status, lambda _: body):
@@ -106,13 +107,27 @@ class Write:
         return render(answer)
 
     def _once(self, status: int, read: Read) -> Once | None:
-        return Once(self.scope, self.key, self.body_sha256, status, read) if self.key else None
+        return Once(self.scope, self.key, self.body_sha256, status, _shown(read)) if self.key else None
 
     def _reply(self, ack: Ack, status: int, read: Read) -> Response:
         if ack.answer is not None:
             return render(ack.answer)
         with self.gateway.log.engine.connect() as connection:
-            return render(Answer(status, read(connection), ack.version, ack.position))
+            return render(Answer(status, _shown(read)(connection), ack.version, ack.position))
+
+
+def _shown(read: Read) -> Read:
+    """``read``, but for a thing that is in the log and not in the tables, because its view is parked: then words."""
+
+    def shown(connection: Connection) -> Any:
+        try:
+            return read(connection)
+        except NotFound:
+            if not (hint := fold.hint(connection)):
+                raise
+            return {"detail": f"It is done, but it cannot be shown: {hint}"}
+
+    return shown
 
 
 def render(answer: Answer) -> Response:
