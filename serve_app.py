@@ -4,6 +4,7 @@
 import what they are composed of: the process that starts them would spend seconds on what it never uses.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -35,6 +36,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     from actors.entity import configure_logging
     from actors.gateway import Gateway
     from actors.log import Log
+    from actors.rebuild import build_missing
     from actors.sample import make_sample
     from projections import schema
 
@@ -45,6 +47,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     config.storage_dir.mkdir(parents=True, exist_ok=True)
     schema.upgrade(config.database_url)
     log = Log(config.database_url)
+    await asyncio.to_thread(build_missing, log)
     app.state.engine = log.engine
     app.state.gateway = Gateway(log)
     app.state.past = Past(log)
