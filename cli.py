@@ -3,14 +3,17 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlalchemy.exc import OperationalError
 
 import launch
@@ -86,12 +89,40 @@ def init_db() -> None:
 
 
 @app.command()
-def rebuild() -> None:
-    """Make the query tables anew from the log."""
+def rebuild(
+    views: Annotated[
+        list[str] | None, typer.Argument(metavar="[VIEW…]", help="all, and the claims, if none is named")
+    ] = None,
+) -> None:
+    """Make the query tables anew from the log, while the server serves."""
     from actors.log import Log
+    from actors.rebuild import rebuild
+    from projections import schema
 
-    count = Log(settings().database_url).rebuild()
-    out.print(f"Rebuilt the query tables from {count} events.")
+    schema.check(settings().database_url)
+    with closing(Log(settings().database_url)) as log, _progress() as told:
+        rebuilt = rebuild(log, views or (), told)
+    out.print(f"Rebuilt from {rebuilt.events} events; {rebuilt.repaired} rows were not as they should be.")
+    for name, (_, reason) in rebuilt.poisoned.items():
+        out.print(f"[red]{name} is left as it was: {escape(reason)}[/red]")
+    if rebuilt.poisoned:
+        out.print("[red]This release cannot read those events: install one that can, then rebuild again.[/red]")
+        sys.exit(1)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """A bar that is told how much is done of how much; with events a second. Nothing where there is no terminal."""
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    began = time.monotonic()
+    with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as bar:
+        task = bar.add_task("", total=None, rate="")
+
+        def told(done: int, total: int) -> None:
+            rate = done / (time.monotonic() - began)
+            bar.update(task, completed=done, total=total, rate=f"{rate:,.0f} events/s")
+
+        yield told
 
 
 @app.command()

@@ -37,6 +37,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     from actors.gateway import Gateway
     from actors.housekeeping import keep_house
     from actors.log import Log
+    from actors.rebuild import build_missing
     from actors.sample import make_sample
     from projections import schema
 
@@ -47,6 +48,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     config.storage_dir.mkdir(parents=True, exist_ok=True)
     schema.upgrade(config.database_url)
     log = Log(config.database_url)
+    await asyncio.to_thread(build_missing, log)
     app.state.engine = log.engine
     app.state.gateway = Gateway(log)
     app.state.past = Past(log)

@@ -14,7 +14,9 @@ from sqlalchemy import Connection, Engine
 
 from actors.log import PAGE, Log
 from domain.errors import Invalid
-from projections import database, fold
+from projections import database
+from projections.bulk import write
+from projections.fold import changes_of
 from projections.tables import metadata
 from projections.views import VIEWS
 
@@ -51,7 +53,7 @@ class Past:
                 self._begin_anew(connection)
             wanted = takewhile(lambda recorded: recorded[0] <= position, self._log.read(after=self._position))
             for batch in batched(wanted, PAGE):
-                fold.write(connection, fold.changes_of(batch, frozenset(VIEWS)))
+                write(connection, changes_of(batch, VIEWS))
         self._position = position
 
     def _begin_anew(self, connection: Connection) -> None:

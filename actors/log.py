@@ -117,13 +117,13 @@ class Log:
 
     def read(self, after: int = 0) -> Iterator[tuple[int, DomainEvent]]:
         """The whole log from behind position ``after``, a page at a time."""
-        while page := self._page(after):
+        while page := self._page(after, PAGE):
             yield from page
             after = page[-1][0]
 
-    def _page(self, after: int) -> list[tuple[int, DomainEvent]]:
+    def _page(self, after: int, limit: int) -> list[tuple[int, DomainEvent]]:
         events = tables.events.c
-        query = select(tables.events).where(events.id > after).order_by(events.id).limit(PAGE)
+        query = select(tables.events).where(events.id > after).order_by(events.id).limit(limit)
         with self.engine.connect() as connection:
             return [(row.id, _decoded(row)) for row in connection.execute(query)]
 
@@ -144,11 +144,15 @@ class Log:
             owners = [owner.split(":") for owner in claims.owners(connection, slot="busy")]
         return [(KINDS[kind], UUID(id)) for kind, id in owners]
 
-    def view_positions(self) -> dict[str, int]:
-        """How far each view is folded."""
-        table = tables.positions
+    def views(self) -> dict[str, fold.Standing]:
+        """How far each view is folded, and which are parked."""
         with self.engine.connect() as connection:
-            return {row.view: row.position for row in connection.execute(select(table.c.view, table.c.position))}
+            return fold.standings(connection)
+
+    def moment_behind(self, position: int) -> datetime | None:
+        """When the first event behind ``position`` happened; None when there is none."""
+        page = self._page(position, 1)
+        return page[0][1].timestamp if page else None
 
     def answered(self, scope: str, key: str, body_sha256: str) -> Answer | None:
         """The answer given before to this key. Raises KeyReused when it came with another body, InProgress while the
@@ -232,26 +236,13 @@ class Log:
             raise _busy()
         return await asyncio.shield(written)
 
-    def rebuild(self) -> int:
-        """Make claims and views anew from the whole log, in one transaction that other writers wait for. Returns the
-        number of events."""
-        count = 0
-        with self._turn(_Ticket()) as connection:
-            connection.execute(tables.claims.delete())
-            for position, event in self.read():
-                claims.apply(connection, position, event)
-                count += 1
-            fold.rebuild(connection, self.read())
-        return count
-
     def _in_turn[T](self, work: Callable[[Connection], T], ticket: "_Ticket") -> T:
         try:
-            with self._turn(ticket) as connection:
+            with self.failures(), self.engine.connect() as connection, self.turn(connection):
+                ticket.begin()
                 return work(connection)
         except IntegrityError as error:
             raise _conflict(error) from error
-        except (OperationalError, self.engine.dialect.loaded_dbapi.OperationalError) as error:  # SQLAlchemy's, or raw
-            raise _operational(error) from error
 
     def _commit(
         self,
@@ -275,18 +266,24 @@ class Log:
             return int(positions[-1])
 
     @contextmanager
-    def _turn(self, ticket: "_Ticket") -> Iterator[Connection]:
+    def failures(self) -> Iterator[None]:
+        """Says what the database fails with in our words: StorageFull, LogBusy or Unavailable."""
+        try:
+            yield
+        except (OperationalError, self.engine.dialect.loaded_dbapi.OperationalError) as error:  # SQLAlchemy's, or raw
+            raise _operational(error) from error
+
+    @contextmanager
+    def turn(self, connection: Connection) -> Iterator[None]:
         """The writer's transaction, entered when it is our turn: nobody else writes while keys, claims and versions are
         looked at in it."""
         with ExitStack() as stack:
             if self._lock_path is not None:
                 fcntl.flock(stack.enter_context(self._lock_path.open("ab")), fcntl.LOCK_EX)
-            connection = stack.enter_context(self.engine.connect())
             stack.enter_context(database.begin_immediate(connection))
             if self._lock_path is None:
                 connection.execute(_TABLE_LOCK)
-            ticket.begin()
-            yield connection
+            yield
 
 
 class _Ticket:

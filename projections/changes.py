@@ -30,7 +30,7 @@ class Drop(NamedTuple):
     """Every row whose columns have these values goes."""
 
     table: Table
-    where: Mapping[str, str]
+    where: Mapping[str, str | bool]
 
 
 Change = Put | Patch | Drop

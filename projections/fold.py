@@ -1,123 +1,134 @@
-"""Events become rows: applied in memory first, then written in bulk, inside the caller's transaction."""
+"""Events become rows of the views, inside the append's transaction.
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from functools import cache
-from itertools import batched
-from typing import Any
+A view that cannot take an event in (its code raises, or the database refuses its rows) is parked before it: the append
+and the other views go on, later events pass it by, and a rebuild brings it back. So does one that the log is ahead of,
+because it is new in this release: its table would be missing what happened before.
+"""
 
-from sqlalchemy import Connection, Dialect, Table, bindparam, update
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection, Table, bindparam, func, select, update
 
 from domain.aggregate import DomainEvent
-from projections import statements
-from projections.changes import Change, Drop, Patch, Put, Row
-from projections.statements import KEY, Write
-from projections.tables import positions
+from projections.bulk import LIVE, write
+from projections.changes import Change, View
+from projections.poison import Poison, is_poison, poison
+from projections.statements import Query
+from projections.tables import events, positions
 from projections.views import VIEWS
 
 Recorded = tuple[int, DomainEvent]
-BATCH = 5_000
+Views = Mapping[str, View]
+
+logger = logging.getLogger(__name__)
+
+_before = select(func.coalesce(func.max(events.c.id), 0)).where(events.c.id < bindparam("first")).scalar_subquery()
+_follows = (positions.c.parked_reason.is_(None), positions.c.position < bindparam("reached"))
+_ADVANCE = Query(
+    update(positions)
+    .where(*_follows, positions.c.position >= _before)
+    .values(position=bindparam("reached"))
+    .returning(positions.c.view)
+)
+_newest = select(func.coalesce(func.max(events.c.id), 0)).scalar_subquery().label("newest")
+_STANDINGS = Query(select(positions.c.view, positions.c.position, positions.c.parked_reason, _newest))
+
+
+class Standing(NamedTuple):
+    """How far a view is, and why it goes no further. ``is_behind``: the log is ahead of it, so its rows are stale."""
+
+    position: int
+    parked_reason: str | None
+    is_behind: bool
+
+
+def standings(connection: Connection) -> dict[str, Standing]:
+    """Of every view, in one moment of the log. A view that was never built stands at 0."""
+    rows = {row["view"]: row for row in _STANDINGS.rows(connection)}
+    known = {
+        name: Standing(row["position"], row["parked_reason"], row["position"] < row["newest"])
+        for name, row in rows.items()
+    }
+    return {name: known.get(name, Standing(0, None, is_behind=True)) for name in VIEWS}
+
+
+def hint(connection: Connection) -> str | None:
+    """What to tell who misses something, when that may be because of a parked view; None when all views are whole."""
+    parked = [name for name, view in standings(connection).items() if view.is_behind]
+    return f"the tables lack what happened lately ({', '.join(parked)}); /api/health says why." if parked else None
 
 
 def fold(connection: Connection, recorded: Sequence[Recorded]) -> None:
-    """Bring every view up to the last of these events (each with its log position, in the log's order)."""
+    """Bring every view that follows the log up to the last of these events (each with its log position, in the log's
+    order). Raises what the database as a whole fails with; a view that fails is parked."""
     if not recorded:
         return
-    write(connection, changes_of(recorded, frozenset(VIEWS)))
-    _advance(connection.dialect).execute(connection, [{"reached": recorded[-1][0]}])
+    followers = {row["view"] for row in _ADVANCE.rows(connection, first=recorded[0][0], reached=recorded[-1][0])}
+    views = {name: view for name, view in VIEWS.items() if name in followers}
+    for name, (position, reason) in take_in(connection, recorded, views).items():
+        logger.error("The view %s is parked: %s. Mend it, then: geti-action rebuild %s", name, reason, name)
+        stays = update(positions).where(positions.c.view == name)
+        connection.execute(stays.values(position=position - 1, parked_reason=reason))
 
 
-def rebuild(connection: Connection, recorded: Iterable[Recorded], views: Collection[str] | None = None) -> None:
-    """Empty the views (all, or these) and fold the whole log into them again. ``recorded`` is read as it is needed."""
-    chosen = frozenset(VIEWS if views is None else views)
-    for table in (table for name in chosen for table in VIEWS[name].tables):
-        connection.execute(table.delete())
-    reached = 0
-    for batch in batched(recorded, BATCH):
-        write(connection, changes_of(batch, chosen))
-        reached = batch[-1][0]
-    rows = [{"view": name, "position": reached, "parked_reason": None} for name in sorted(chosen)]
-    statements.upsert(connection.dialect, positions).execute(connection, rows)
+def take_in(
+    connection: Connection, recorded: Sequence[Recorded], views: Views, into: Mapping[Table, Table] = LIVE
+) -> dict[str, Poison]:
+    """Write what the views make of the events into their tables, or those in their place. Returns the views that cannot
+    take one in, each left as it was before that event."""
+    _savepoint(connection)
+    try:
+        write(connection, changes_of(recorded, views), into)
+    except Exception as error:
+        if not is_poison(error):
+            raise
+        _back(connection)
+    else:
+        return {}
+    alone = {name: _alone(connection, recorded, view, into) for name, view in views.items()}
+    return {name: found for name, found in alone.items() if found is not None}
 
 
-def write(connection: Connection, changes: Iterable[Change]) -> None:
-    """Make the tables what they would be after these changes, one after the other."""
-    pending: defaultdict[Table, _Pending] = defaultdict(_Pending)
-    for change in changes:
-        pending[change.table].add(change)
-    for table, ending in pending.items():
-        ending.flush(connection, table)
-
-
-def changes_of(recorded: Iterable[Recorded], views: frozenset[str]) -> Iterator[Change]:
+def _alone(
+    connection: Connection, recorded: Iterable[Recorded], view: View, into: Mapping[Table, Table]
+) -> Poison | None:
+    """One view, event by event, up to the one that poisons it."""
     for position, event in recorded:
-        for name in _listeners(type(event), views):
-            yield from VIEWS[name].changes(position, event)
+        if not isinstance(event, view.listens_to):
+            continue
+        _savepoint(connection)
+        try:
+            write(connection, view.changes(position, event), into)
+        except Exception as error:
+            if not is_poison(error):
+                raise
+            _back(connection)
+            return poison(position, event, error)
+        _release(connection)
+    return None
 
 
-@cache
-def _listeners(event: type[DomainEvent], views: frozenset[str]) -> list[str]:
-    return [name for name, view in VIEWS.items() if name in views and issubclass(event, view.listens_to)]
+def changes_of(recorded: Iterable[Recorded], views: Views) -> Iterator[Change]:
+    """What the views make of the events, one after the other."""
+    listening: dict[type[DomainEvent], list[View]] = {}
+    for position, event in recorded:
+        kind = type(event)
+        if kind not in listening:
+            listening[kind] = [view for view in views.values() if issubclass(kind, view.listens_to)]
+        for view in listening[kind]:
+            yield from view.changes(position, event)
 
 
-@cache
-def _advance(dialect: Dialect) -> Write:
-    """Views move forward only; one that is parked stays where it is."""
-    behind = positions.c.position < bindparam("reached")
-    statement = update(positions).where(behind, positions.c.parked_reason.is_(None))
-    return Write(statement.values(position=bindparam("reached")), positions, dialect)
+def _savepoint(connection: Connection) -> None:
+    """Past SQLAlchemy, since every append pays for it. The commit releases it."""
+    connection.connection.cursor().execute("SAVEPOINT fold")
 
 
-class _Pending:
-    """What becomes of one table: its drops, then whole rows, then patches of rows that are there already."""
-
-    def __init__(self) -> None:
-        self._drops: list[dict[str, str]] = []
-        self._rows: dict[tuple[Any, ...], Row] = {}
-        self._patches: dict[tuple[Any, ...], Row] = {}
-
-    def add(self, change: Change) -> None:
-        match change:
-            case Put(table, row):
-                key = tuple([row[column.name] for column in table.primary_key])
-                self._patches.pop(key, None)
-                self._rows[key] = dict(row)
-            case Patch(_, key, values):
-                held = self._rows.get(key)
-                if held is None:
-                    held = self._patches.setdefault(key, {})
-                held.update(values)
-            case Drop(_, where):
-                self._drop(dict(where))
-
-    def _drop(self, where: dict[str, str]) -> None:
-        """Patches of dropped rows may stay: they come after the drops and then find no row."""
-        gone = [key for key, row in self._rows.items() if all(row[name] == value for name, value in where.items())]
-        for key in gone:
-            del self._rows[key]
-        self._drops.append(where)
-
-    def flush(self, connection: Connection, table: Table) -> None:
-        dialect = connection.dialect
-        for columns, rows in _grouped(_keyed(drop) for drop in self._drops):
-            names = tuple(name.removeprefix(KEY) for name in columns)
-            statements.drop(dialect, table, names).execute(connection, rows)
-        if self._rows:
-            statements.upsert(dialect, table).execute(connection, list(self._rows.values()))
-        keys = [column.name for column in table.primary_key]
-        patches = (values | _keyed(dict(zip(keys, key, strict=True))) for key, values in self._patches.items())
-        for columns, rows in _grouped(patches):
-            names = tuple(name for name in columns if not name.startswith(KEY))
-            statements.patch(dialect, table, names).execute(connection, rows)
+def _back(connection: Connection) -> None:
+    connection.connection.cursor().execute("ROLLBACK TO SAVEPOINT fold")
 
 
-def _keyed(where: Row) -> Row:
-    return {KEY + name: value for name, value in where.items()}
-
-
-def _grouped(rows: Iterable[Row]) -> Iterable[tuple[tuple[str, ...], list[Row]]]:
-    """Rows that name the same columns, together."""
-    groups: defaultdict[tuple[str, ...], list[Row]] = defaultdict(list)
-    for row in rows:
-        groups[tuple(sorted(row))].append(row)
-    return groups.items()
+def _release(connection: Connection) -> None:
+    connection.connection.cursor().execute("RELEASE SAVEPOINT fold")

@@ -110,12 +110,14 @@ def environments(connection: Connection, project_id: Id, page: Page | None = Non
 
 
 def environment(connection: Connection, project_id: Id, id: Id) -> Found:
-    """One environment with its robots and cameras as they are now, beside their ids."""
+    """One environment with its robots and cameras as they are now, beside their ids; without those that a parked view
+    does not know."""
     shown = _environments.one(connection, id, project_id)
     robots = {robot["id"]: robot for robot in _robots.of(connection, project_id)}
     cameras = {camera["id"]: camera for camera in _cameras.of(connection, project_id)}
-    shown["robots"] = [used | {"robot": robots[used["robot_id"]]} for used in shown["robots"]]
-    shown["cameras"] = [cameras[id] for id in shown["camera_ids"]]
+    known = (used for used in shown["robots"] if used["robot_id"] in robots)
+    shown["robots"] = [used | {"robot": robots[used["robot_id"]]} for used in known]
+    shown["cameras"] = [cameras[id] for id in shown["camera_ids"] if id in cameras]
     return shown
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import inspect, text
 
+from domain.errors import Conflict
 from projections import database
 
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
@@ -27,6 +28,12 @@ def upgrade(url: str) -> None:
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["url"] = url
     command.upgrade(config, "head")
+
+
+def check(url: str) -> None:
+    """Raises Conflict when the database is not at the newest schema."""
+    if _revision(url) != HEAD:
+        raise Conflict("The tables are not this release's: start its server once, or run geti-action init-db, first.")
 
 
 def _revision(url: str) -> str | None:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import ReturningUpdate
 
 Row = dict[str, Any]
 _Converters = list[tuple[str, Callable[[Any], Any]]]
@@ -29,14 +30,16 @@ KEY = "key_"
 
 
 class Query:
-    """A SELECT whose rows come as dictionaries by column name. Parameters go out as they are: text and numbers.
+    """A statement that returns rows, which come as dictionaries by column name. Parameters go out as they are: text and
+    numbers.
 
     It runs on the driver's own cursor, inside the connection's transaction, and raises the driver's own errors."""
 
-    def __init__(self, select: Select[Any]) -> None:
-        self._select = select
+    def __init__(self, statement: Select[Any] | ReturningUpdate[Any]) -> None:
+        self._statement = statement
+        self._columns = list(statement.exported_columns)
         # A column's name is a str of SQLAlchemy's own kind, which JSON encoders refuse as a key.
-        self._names = tuple(str(column.name) for column in select.selected_columns)
+        self._names = tuple(str(column.name) for column in self._columns)
         self._compiled: dict[Dialect, tuple[str, Row]] = {}
         self._converters: dict[Dialect, _Converters] = {}
 
@@ -58,14 +61,14 @@ class Query:
         return rows
 
     def _compile(self, dialect: Dialect) -> tuple[str, Row]:
-        compiled = self._select.compile(dialect=dialect)
+        compiled = self._statement.compile(dialect=dialect)
         constants = {name: value for name, value in compiled.params.items() if value is not None}
         self._compiled[dialect] = (str(compiled), constants)
         return self._compiled[dialect]
 
     def _convert(self, dialect: Dialect, codes: list[Any]) -> _Converters:
         """How values come in; ``codes`` are the driver's own for the columns' types, known once there is a result."""
-        types = [column.type.dialect_impl(dialect) for column in self._select.selected_columns]
+        types = [column.type.dialect_impl(dialect) for column in self._columns]
         found = [type_.result_processor(dialect, code) for type_, code in zip(types, codes, strict=True)]
         self._converters[dialect] = _known(zip(self._names, found, strict=True))
         return self._converters[dialect]

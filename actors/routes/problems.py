@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 
 from actors.routes.write import Repeated, render
 from domain.errors import GetiActionError, Malformed, NotFound, TooLarge, UnsupportedMedia
+from projections import fold
 
 RETRY_AFTER_S = 2
 KNOWN = {error.status: (error.code, error.title) for error in (Malformed, NotFound, TooLarge, UnsupportedMedia)}
@@ -61,7 +62,12 @@ def render_error(request: Request, error: GetiActionError) -> Response:
     if error.status >= 500:
         cause = error if error.status == 500 else None
         logger.warning("%s %s: %s", request.method, request.url.path, error.detail, exc_info=cause)
-    return problem(request.url.path, error.status, error.error_code, error.title, error.detail, headers, **error.extra)
+    detail = error.detail
+    if isinstance(error, NotFound) and request.method == "GET":
+        with request.app.state.engine.connect() as connection:
+            if hint := fold.hint(connection):
+                detail = f"{detail} But {hint}"
+    return problem(request.url.path, error.status, error.error_code, error.title, detail, headers, **error.extra)
 
 
 async def _validation(request: Request, error: Exception) -> Response:

@@ -7,7 +7,10 @@ from fastapi import APIRouter, Request, Response
 
 from actors.entity import roll_call
 from actors.gateway import Gateway
+from actors.log import Log
 from domain.errors import Unavailable
+from projections.fold import Standing
+from projections.tables import rfc3339
 from settings import settings
 
 LOW_DISK_BYTES = 2_000_000_000
@@ -20,13 +23,9 @@ async def health(request: Request) -> dict[str, Any]:
     """{status ok|degraded, problems [{what, since, detail}], log, views, actors, disk_free_bytes}."""
     gateway: Gateway = request.app.state.gateway
     free = shutil.disk_usage(settings().storage_dir).free
-    position, views = gateway.log.position(), gateway.log.view_positions()
+    views = gateway.log.views()
     actors = await roll_call()
-    problems = [
-        {"what": f"view {view}", "since": None, "detail": f"is at {at} of {position}; run geti-action rebuild"}
-        for view, at in views.items()
-        if at > position
-    ]
+    problems = [_stale(gateway.log, name, view) for name, view in views.items() if view.is_behind]
     problems += [
         {"what": actor["name"], "since": None, "detail": f"its process is {actor['state'].lower()}"}
         for actor in actors
@@ -39,11 +38,19 @@ async def health(request: Request) -> dict[str, Any]:
     return {
         "status": "degraded" if problems else "ok",
         "problems": problems,
-        "log": {"position": position},
-        "views": views,
+        "log": {"position": gateway.log.position()},
+        "views": {name: view.position for name, view in views.items()},
         "actors": actors,
         "disk_free_bytes": free,
     }
+
+
+def _stale(log: Log, name: str, view: Standing) -> dict[str, Any]:
+    """A view that shows things as they were: it lacks what happened ``since``."""
+    moment = log.moment_behind(view.position)
+    why = f"is parked, because it cannot take in {view.parked_reason}" if view.parked_reason else "is not built yet"
+    todo = f"Its answers are of position {view.position}, until you mend it and run: geti-action rebuild {name}"
+    return {"what": f"view {name}", "since": moment and rfc3339(moment), "detail": f"{why}. {todo}"}
 
 
 @router.get("/ready")

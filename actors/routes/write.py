@@ -23,7 +23,8 @@ from actors.gateway import Gateway
 from actors.log import Ack, Log
 from actors.provenance import begin, of_request
 from domain.aggregate import Aggregate
-from domain.errors import GetiActionError, Invalid, LogBusy
+from domain.errors import GetiActionError, Invalid, LogBusy, NotFound
+from projections import fold
 from projections.kinds import Found
 
 TURN_S = 60.0
@@ -115,7 +116,7 @@ class Write:
         async with self._key_held():
             said = await command()
             with self.gateway.log.engine.connect() as connection:
-                body = said if read is None else read(connection)
+                body = said if read is None else _shown(read)(connection)
             version = body.version if isinstance(body, Found) else 0
             answer = Answer(status, body, version, self.gateway.log.position())
             if once := self._once(status, lambda _: body):
@@ -151,13 +152,27 @@ class Write:
             beat.cancel()
 
     def _once(self, status: int, read: Read) -> Once | None:
-        return Once(self.scope, self.key, self.body_sha256, status, read) if self.key else None
+        return Once(self.scope, self.key, self.body_sha256, status, _shown(read)) if self.key else None
 
     def _reply(self, ack: Ack, status: int, read: Read) -> Response:
         if ack.answer is not None:
             return render(ack.answer)
         with self.gateway.log.engine.connect() as connection:
-            return render(Answer(status, read(connection), ack.version, ack.position))
+            return render(Answer(status, _shown(read)(connection), ack.version, ack.position))
+
+
+def _shown(read: Read) -> Read:
+    """``read``, but for a thing that is in the log and not in the tables, because its view is parked: then words."""
+
+    def shown(connection: Connection) -> Any:
+        try:
+            return read(connection)
+        except NotFound:
+            if not (hint := fold.hint(connection)):
+                raise
+            return {"detail": f"It is done, but it cannot be shown: {hint}"}
+
+    return shown
 
 
 async def in_turn[T](look: Callable[[], Awaitable[T]]) -> T:

@@ -7,10 +7,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Connection, event, text, update
+from sqlalchemy import Connection, event, text
 
 from actors.answers import Once
 from actors.log import Ack, Log, VersionConflict
+from actors.rebuild import rebuild
 from domain import claims
 from domain.aggregate import Aggregate
 from domain.camera import Camera, SimulatedCamera
@@ -29,6 +30,7 @@ from domain.errors import (
 from domain.project import Project, UpdateProject
 from domain.recording import Recording
 from projections import queries, schema, tables
+from projections.fold import Standing
 from projections.views import VIEWS
 from tests.integration.log_kit import (
     AT,
@@ -78,7 +80,7 @@ async def test_every_event_there_is_survives_the_log(log: Log) -> None:
     positions = [position for position, _ in log.read()]
     assert positions == sorted(set(positions))
     assert [happened for _, happened in log.read(after=positions[4])] == story[5:]
-    assert log.view_positions() == dict.fromkeys(VIEWS, positions[-1])
+    assert log.views() == dict.fromkeys(VIEWS, Standing(positions[-1], None, is_behind=False))
 
 
 async def test_a_long_log_is_read_by_pages(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,33 +293,6 @@ async def test_who_waits_too_long_is_told_and_then_it_does_not_happen(database_u
     log.close()
 
 
-async def test_a_rebuild_gives_equal_views_and_claims(log: Log) -> None:
-    for _, happened in everything():
-        await log.append(told(happened))
-    before = contents(log)
-    with log.engine.begin() as connection:
-        connection.execute(tables.claims.delete().where(tables.claims.c.slot == "exists"))
-        connection.execute(update(tables.cameras).values(name="spoilt"))
-        connection.execute(tables.episodes.delete())
-        connection.execute(update(tables.positions).values(position=3))
-    assert contents(log) != before
-    assert log.rebuild() == len(everything())
-    assert contents(log) == before
-
-
-async def test_writers_wait_for_a_rebuild(log: Log, database_url: str) -> None:
-    await log.append(*(new_project(str(number)) for number in range(300)))
-    other = Log(database_url)
-    rebuilding = asyncio.create_task(asyncio.to_thread(log.rebuild))
-    while not rebuilding.done():
-        await other.append(new_project("meanwhile"))
-    await rebuilding
-    other.close()
-    kept = contents(log)
-    assert len(kept["projects"]) == len(kept["geti_events"])
-    assert {row[1] for row in kept["positions"]} == {log.position()}
-
-
 async def test_an_event_of_a_newer_release_is_named(log: Log) -> None:
     project = new_project()
     await log.append(project)
@@ -327,7 +302,7 @@ async def test_an_event_of_a_newer_release_is_named(log: Log) -> None:
     with pytest.raises(GetiActionError, match=r"project\.painted.*newer release"):
         log.load(Project, project.id)
     with pytest.raises(GetiActionError, match=r"project\.painted"):
-        log.rebuild()
+        rebuild(log)
 
 
 async def test_a_full_disk_is_told_and_nothing_is_left(sqlite_url: str) -> None:

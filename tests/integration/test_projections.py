@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy import Connection, Engine, update
 
 from domain.errors import NotFound
 from projections import database, queries, schema, shapes, tables
-from projections.fold import fold, rebuild
+from projections.bulk import write
+from projections.fold import changes_of, fold
 from projections.paging import Page, Rows
 from projections.views import VIEWS
 from tests.story import everything, named
@@ -48,8 +49,15 @@ def folded(engine: Engine) -> Iterator[Connection]:
 
 @pytest.fixture
 def empty(folded: Connection) -> Connection:
-    rebuild(folded, [])
+    _empty(folded)
     return folded
+
+
+def _empty(connection: Connection) -> None:
+    for view in VIEWS.values():
+        for table in view.tables:
+            connection.execute(table.delete())
+    connection.execute(update(tables.positions).values(position=0))
 
 
 def _rows(connection: Connection) -> Held:
@@ -61,24 +69,15 @@ def _rows(connection: Connection) -> Held:
 @pytest.mark.parametrize("size", [1, 7])
 def test_however_the_log_is_cut_the_rows_are_the_same(folded: Connection, size: int) -> None:
     at_once = _rows(folded)
-    rebuild(folded, [])
+    _empty(folded)
     for batch in batched(STORY, size):
         fold(folded, batch)
     assert _rows(folded) == at_once
 
 
-def test_a_rebuild_gives_equal_tables(folded: Connection) -> None:
+def test_an_event_said_twice_changes_nothing(folded: Connection) -> None:
     before = _rows(folded)
-    folded.execute(tables.projects.delete())
-    folded.execute(update(tables.cameras).values(name="spoilt"))
-    folded.execute(tables.robots.insert(), dict.fromkeys(tables.robots.c.keys(), "0"))
-    rebuild(folded, iter(STORY))
-    assert _rows(folded) == before
-
-
-def test_folding_again_changes_nothing(folded: Connection) -> None:
-    before = _rows(folded)
-    fold(folded, STORY)
+    write(folded, changes_of(STORY, VIEWS))
     assert _rows(folded) == before
 
 
@@ -88,20 +87,13 @@ def test_folding_nothing_changes_nothing(folded: Connection) -> None:
     assert _rows(folded) == before
 
 
-def test_a_rebuild_of_one_view_leaves_the_others(folded: Connection) -> None:
-    folded.execute(tables.projects.delete())
-    folded.execute(tables.robots.delete())
-    rebuild(folded, STORY, ["robots"])
-    assert queries.projects(folded) == []
-    assert folded.scalar(select(tables.robots.c.name)) == "Arm"
-
-
 def test_a_rollback_takes_the_rows_and_the_positions_back(engine: Engine) -> None:
     with engine.connect() as connection:
         before = _rows(connection)
         connection.rollback()
         database.begin_immediate(connection)
-        rebuild(connection, STORY[:9])
+        _empty(connection)
+        fold(connection, STORY[:9])
         assert _rows(connection) != before
         connection.rollback()
         assert _rows(connection) == before

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Column, Engine, Integer, MetaData, Table, Text, create_engine
 
+from projections.bulk import write
 from projections.changes import Change, Drop, Patch, Put
-from projections.fold import write
 
 metadata = MetaData()
 pairs = Table(

@@ -1,0 +1,166 @@
+"""Tables in which the log is folded anew, beside those that serve, and the swap at the end.
+
+They are TEMPORARY tables of one connection: nobody else sees them, nothing of them is left when the process is killed,
+and filling them takes no lock. Where the live tables turn out to differ is found without a lock too. The swap then only
+replaces those rows, in one transaction, so that writers wait for a moment and readers see one state or the other.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    ColumnElement,
+    Connection,
+    Index,
+    MetaData,
+    Select,
+    Table,
+    Text,
+    and_,
+    cast,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    union,
+)
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from projections import statements
+from projections.bulk import write
+from projections.changes import Row
+from projections.fold import Recorded, Standing, Views, changes_of, standings, take_in
+from projections.poison import Poison
+from projections.tables import positions
+from projections.views import VIEWS
+
+
+class Fresh:
+    """The tables of some views, made anew on a connection that is used for nothing else. Each method runs inside the
+    caller's transaction.
+
+    ``position`` is how far they are; ``poisoned`` the views that could not be built, which are left as they were."""
+
+    def __init__(self, connection: Connection, views: Views) -> None:
+        self._connection = connection
+        self._views = dict(views)
+        self._into = {table: _fresh(table) for view in views.values() for table in view.tables}
+        self.position = 0
+        self.poisoned: dict[str, Poison] = {}
+        for table in self._into:
+            _create(connection, _fresh(table))
+            _create(connection, _differing(table))
+
+    def take_in(self, recorded: Sequence[Recorded]) -> None:
+        """Fold the next events of the log."""
+        found = take_in(self._connection, recorded, self._views, self._into)
+        self.poisoned |= found
+        for name in found:
+            del self._views[name]
+        self.position = recorded[-1][0]
+
+    def compare(self) -> int:
+        """Note which rows of the live tables are not as they should be; how many there are. An event that is folded
+        into both later on makes no new difference."""
+        return sum(self._compare(table) for table in self._tables())
+
+    def swap(self, recorded: Sequence[Recorded]) -> None:
+        """Make the live tables equal and unpark their views. Under the writers' lock, with the events that came after
+        the comparison."""
+        before = standings(self._connection)
+        if recorded:
+            self.take_in(recorded)
+        for table in self._tables():
+            _replace(self._connection, table)
+        # Rows that were found equal have since had these events too, but for the views that do not follow the log.
+        behind = {name: view for name, view in self._views.items() if name in before and before[name].is_behind}
+        write(self._connection, changes_of(recorded, behind))
+        rows = [_standing(name, self.position) for name in self._views if name in VIEWS]
+        rows += [_standing(name, before[name].position, why.reason) for name, why in self._newly_parked(before)]
+        if rows:
+            statements.upsert(self._connection.dialect, positions).execute(self._connection, rows)
+
+    def _newly_parked(self, before: Mapping[str, Standing]) -> Iterator[tuple[str, Poison]]:
+        """The views that are behind and cannot be built. One that serves goes on doing so, one that is parked stays."""
+        for name, why in self.poisoned.items():
+            if name in before and before[name].is_behind and before[name].parked_reason is None:
+                yield name, why
+
+    def _tables(self) -> list[Table]:
+        return [table for view in self._views.values() for table in view.tables]
+
+    def _compare(self, table: Table) -> int:
+        differing = _differing(table)
+        if self._connection.dialect.name == "postgresql":
+            self._connection.exec_driver_sql(f"ANALYZE {_fresh(table).name}")  # nothing else does it for such a table
+        self._connection.execute(insert(differing).from_select(_keys(differing), _difference(table)))
+        return self._connection.scalar(select(func.count()).select_from(differing)) or 0
+
+
+def _standing(name: str, position: int, reason: str | None = None) -> Row:
+    return {"view": name, "position": position, "parked_reason": reason}
+
+
+@cache
+def _fresh(table: Table) -> Table:
+    """Of the same columns, and indexes for what drops look for."""
+    fresh = _temporary(f"fresh_{table.name}", table, list(table.c))
+    for index in table.indexes:
+        columns = [fresh.c[column.name] for column in index.columns]
+        Index(f"fresh_{index.name}", *columns, unique=index.unique, **index.dialect_kwargs)
+    return fresh
+
+
+@cache
+def _differing(table: Table) -> Table:
+    """The primary keys of rows to replace."""
+    return _temporary(f"differing_{table.name}", table, list(table.primary_key))
+
+
+def _temporary(name: str, table: Table, columns: list[Column[Any]]) -> Table:
+    key = {column.name for column in table.primary_key}
+    copied = (Column(c.name, c.type, primary_key=c.name in key, nullable=c.nullable) for c in columns)
+    return Table(name, MetaData(), *copied, prefixes=["TEMPORARY"])
+
+
+def _create(connection: Connection, table: Table) -> None:
+    connection.execute(CreateTable(table))
+    for index in table.indexes:
+        connection.execute(CreateIndex(index))
+
+
+def _difference(table: Table) -> Any:
+    """Keys of live rows that are not to be or are to be otherwise, and of rows that are missing."""
+    fresh = _fresh(table)
+    same_key = and_(*(table.c[name] == fresh.c[name] for name in _names(table)))
+    first = _names(table)[0]
+    others = [column.name for column in table.c if not column.primary_key]
+    differs = or_(*(_comparable(table.c[name]).is_distinct_from(_comparable(fresh.c[name])) for name in others))
+    stale = select(*_keys(table)).select_from(table.outerjoin(fresh, same_key))
+    missing = select(*_keys(fresh)).select_from(fresh.outerjoin(table, same_key))
+    return union(stale.where(or_(fresh.c[first].is_(None), differs)), missing.where(table.c[first].is_(None)))
+
+
+def _comparable(column: Column[Any]) -> ColumnElement[Any]:
+    """PostgreSQL compares no JSON; both sides were written by the same hand, so their text will do."""
+    return cast(column, Text) if isinstance(column.type, JSON) else column
+
+
+def _replace(connection: Connection, table: Table) -> None:
+    fresh, differing = _fresh(table), select(*_keys(_differing(table)))
+    connection.execute(delete(table).where(tuple_(*_keys(table)).in_(differing)))
+    right: Select[Any] = select(*fresh.c).where(tuple_(*_keys(fresh)).in_(differing))
+    connection.execute(insert(table).from_select(list(fresh.c), right))
+
+
+def _names(table: Table) -> list[str]:
+    return [column.name for column in table.primary_key]
+
+
+def _keys(table: Table) -> list[Column[Any]]:
+    return list(table.primary_key)
