@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from fcntl import LOCK_EX, flock
+from hashlib import sha256
 from typing import Any, cast
 from uuid import UUID, uuid4
 
-from sqlalchemy import text
+from sqlalchemy import Connection, Table, text
 
 from actors.log import Log
 from domain.aggregate import Aggregate, DomainEvent
@@ -81,6 +82,20 @@ def contents(log: Log) -> Rows:
             table.name: sorted((tuple(row) for row in connection.execute(table.select())), key=repr)
             for table in tables.metadata.sorted_tables
         }
+
+
+def digests(log: Log) -> dict[str, str]:
+    """A hash of every table's rows, for tables that are too large to be held."""
+    with log.engine.connect() as connection:
+        return {table.name: _digest(connection, table) for table in tables.metadata.sorted_tables}
+
+
+def _digest(connection: Connection, table: Table) -> str:
+    digest = sha256()
+    chosen = table.select().order_by(*table.primary_key).execution_options(yield_per=1000)
+    for row in connection.execute(chosen):
+        digest.update(repr(tuple(row)).encode())
+    return digest.hexdigest()
 
 
 @contextmanager
