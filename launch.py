@@ -26,6 +26,7 @@ from settings import LOOPBACK, PROJECT, Settings
 
 READY_S = 180.0
 SHUTDOWN_S = 4.0
+END_STREAMS_S = 1.5
 END_S = 3.0
 OBJECT_STORE_BYTES = 200 * 1024 * 1024  # frames never go there
 
@@ -219,8 +220,17 @@ def _start_serve(config: Settings, stack: ExitStack) -> None:
         logging_config={"log_level": "WARNING", "enable_access_log": False},
     )
     stack.callback(_within, SHUTDOWN_S, serve.shutdown)
-    serve.run(serve_app.app, name="geti-action", route_prefix="/", blocking=False)
+    api = serve.run(serve_app.app, name="geti-action", route_prefix="/", blocking=False)
+    stack.callback(_within, END_STREAMS_S, lambda: _end_streams(api))
     await_ready(config)
+
+
+def _end_streams(api: Any) -> None:
+    """Live updates go on for ever, and Serve's shutdown would wait for them."""
+    try:
+        api.broadcast("end_streams").results(timeout_s=END_STREAMS_S)
+    except Exception as error:  # a replica that is dead or stuck has no streams to wait for, or is killed in the end
+        say.print(f"Live updates end with their server ({type(error).__name__}).")
 
 
 def await_ready(config: Settings, ended: Callable[[], int | None] = lambda: None) -> None:

@@ -36,6 +36,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     from actors.entity import configure_logging
     from actors.gateway import Gateway
     from actors.housekeeping import keep_house
+    from actors.live.stream import Live
     from actors.log import Log
     from actors.rebuild import build_missing
     from actors.sample import make_sample
@@ -51,7 +52,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     await asyncio.to_thread(build_missing, log)
     app.state.engine = log.engine
     app.state.gateway = Gateway(log)
-    app.state.past = Past(log)
+    app.state.past, app.state.live = Past(log), Live(log)
     housekeeping = asyncio.create_task(keep_house(log))
     if config.seed_db:
         await make_sample(app.state.gateway)
@@ -59,6 +60,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.ready = True
     logging.getLogger(__name__).info("ready: the log is at position %d", log.position())
     yield
+    app.state.live.stop()
     housekeeping.cancel()
     log.close()
 
@@ -138,6 +140,10 @@ async def _page() -> FileResponse:
 @serve.ingress(build)
 class Api:
     """The HTTP face. Holds nothing: any replica can answer any request."""
+
+    async def end_streams(self) -> None:
+        """Called before the end, which waits for requests that are going on."""
+        cast("FastAPI", self.app).state.live.stop()  # type: ignore[attr-defined]
 
 
 app = cast("serve.Deployment", Api).options(num_replicas=settings().replicas).bind()

@@ -11,6 +11,7 @@ from domain.aggregate import DomainEvent
 from projections.paging import Rows
 from projections.tables import events, rfc3339
 
+# What every event has, or every first one.
 _ENVELOPE = {*DomainEvent.model_fields, "originator_topic"}
 
 

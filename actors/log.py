@@ -9,7 +9,7 @@ import asyncio
 import fcntl
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from actors import answers, claims, codec, snapshots
+from actors import answers, claims, codec, snapshots, wakeup
 from actors.answers import Answer, Once
 from actors.provenance import Provenance, following, stamped
 from actors.reserve import Reserve
@@ -117,13 +117,16 @@ class Log:
 
     def read(self, after: int = 0) -> Iterator[tuple[int, DomainEvent]]:
         """The whole log from behind position ``after``, a page at a time."""
-        while page := self._page(after, PAGE):
+        while page := self.page(after):
             yield from page
             after = page[-1][0]
 
-    def _page(self, after: int, limit: int) -> list[tuple[int, DomainEvent]]:
+    def page(self, after: int, limit: int = PAGE, topics: Collection[str] = ()) -> list[tuple[int, DomainEvent]]:
+        """At most ``limit`` events behind position ``after``, each with its own; of these topics, if any are named."""
         events = tables.events.c
         query = select(tables.events).where(events.id > after).order_by(events.id).limit(limit)
+        if topics:
+            query = query.where(events.topic.in_(topics))
         with self.engine.connect() as connection:
             return [(row.id, _decoded(row)) for row in connection.execute(query)]
 
@@ -151,7 +154,7 @@ class Log:
 
     def moment_behind(self, position: int) -> datetime | None:
         """When the first event behind ``position`` happened; None when there is none."""
-        page = self._page(position, 1)
+        page = self.page(position, 1)
         return page[0][1].timestamp if page else None
 
     def answered(self, scope: str, key: str, body_sha256: str) -> Answer | None:
@@ -263,6 +266,7 @@ class Log:
             for position, event in zip(positions, events, strict=True):
                 claims.apply(connection, position, event)
             fold.fold(connection, list(zip(positions, events, strict=True)))
+            wakeup.announce(connection)
             return int(positions[-1])
 
     @contextmanager

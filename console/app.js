@@ -1,13 +1,17 @@
-// The operator's page: asks the server once a second and shows projects with live cameras, sessions and jobs.
+// The operator's page: shows projects with live cameras, sessions and jobs. It asks the server when something changed,
+// once a second while something moves whose numbers are no changes, and all the time if it does not hear of changes.
 
 import { get } from "/console/api.js";
+import { LiveUpdates } from "/console/live.js";
 import { sampleOf, startSample, stopSample } from "/console/sample.js";
 import { isOpen, isPractice } from "/console/sessions.js";
 import { isUnfolded, resumePlayers, showJobs, showProject, showProjects, stopPlayers } from "/console/view.js";
 
 const EVERY_MS = 1000;
-const HIDDEN_EVERY_MS = 15000;
+const CALM_EVERY_MS = 15000;
+const CHANGED_MS = 50;
 const LONGEST_WAIT_MS = 10000;
+const RUNNING = new Set(["pending", "running", "interrupted"]);
 // Folded projects show one line, so they are asked for less often.
 const FOLDED_EVERY = 5;
 
@@ -17,12 +21,21 @@ let timer;
 let round = 0;
 let shown = new Map();
 let busy = false;
+let moving = true;
+let looking = false;
+let stale = false;
+const live = new LiveUpdates(() => {
+  round = 0;
+  stale = true;
+  if (!looking) poll();
+});
 
 async function look() {
   const [projects, jobs] = await Promise.all([get("/api/projects"), get("/api/jobs")]);
   const all = round++ % FOLDED_EVERY === 0;
   const details = await Promise.all(projects.map((project) => (all || isUnfolded(project.id) ? detailsOf(project) : latest(project))));
   shown = new Map(details.map((project) => [project.id, project]));
+  moving = details.some((project) => project.session) || jobs.some((job) => RUNNING.has(job.status));
   showProjects(details);
   showJobs(jobs);
   showButtons(sampleOf(details)?.session);
@@ -47,18 +60,34 @@ async function latest(project) {
 
 async function poll() {
   clearTimeout(timer);
+  looking = true;
+  stale = false;
   try {
     await look();
     waitMs = EVERY_MS;
-    $("connection").textContent = "Connected";
+    $("connection").textContent = live.heard ? "Connected" : "Connected, without live updates: asking every second";
     document.body.dataset.ready = "true";
   } catch (error) {
     waitMs = Math.min(waitMs * 2, LONGEST_WAIT_MS);
     $("connection").textContent = `${error.message} Trying again …`;
   }
   $("connection").dataset.lost = String(waitMs > EVERY_MS);
+  looking = false;
   clearTimeout(timer);
-  timer = setTimeout(poll, document.hidden ? HIDDEN_EVERY_MS : waitMs);
+  timer = setTimeout(poll, nextMs());
+}
+
+function nextMs() {
+  if (document.hidden) return CALM_EVERY_MS;
+  if (waitMs > EVERY_MS) return waitMs;
+  if (stale) return CHANGED_MS;
+  return live.heard && !moving ? CALM_EVERY_MS : EVERY_MS;
+}
+
+function watch() {
+  if (document.hidden) return live.stop();
+  live.start();
+  poll();
 }
 
 async function press(button, words, action) {
@@ -84,7 +113,7 @@ $("start-sample").addEventListener("click", (event) => press(event.currentTarget
   showProject(project.id);
 }));
 $("stop-sample").addEventListener("click", (event) => press(event.currentTarget, "Stopping …", stopSample));
-document.addEventListener("visibilitychange", () => { if (!document.hidden) poll(); });
-window.addEventListener("pagehide", stopPlayers);
-window.addEventListener("pageshow", (event) => { if (event.persisted) resumePlayers(); });
-poll();
+document.addEventListener("visibilitychange", watch);
+window.addEventListener("pagehide", () => { live.stop(); stopPlayers(); });
+window.addEventListener("pageshow", (event) => { if (event.persisted) { watch(); resumePlayers(); } });
+watch();

@@ -1,5 +1,6 @@
 """HTTP to commands: parse ─► command ─► gateway ─► reply."""
 
-from actors.routes import audit, cameras, jobs, projects, recordings, system
+from actors.routes import audit, cameras, jobs, live, projects, recordings, system
 
-routers = (projects.router, cameras.router, recordings.router, jobs.router, system.router, audit.router)
+_owners = (projects.router, cameras.router, recordings.router, jobs.router)
+routers = (*_owners, live.router, system.router, audit.router)

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 from playwright.async_api import Page
@@ -142,14 +143,18 @@ def _title(process: psutil.Process) -> str:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The server that most tests share; it must be left as it was found, but for projects of the test's own. Its
-    relays do not answer (pictures come all the same), and its cameras soon rest."""
+    relays do not answer (pictures come all the same), and its cameras soon rest. Somebody watches it stop."""
     folder = tmp_path_factory.mktemp("server")
     (folder / "media").mkdir()
     settings = {"ICE_SERVERS": json.dumps(ICE_SERVERS), "MEDIA_ROOTS": str(folder / "media")}
     shared = Server(folder, CAMERA_REST_S=str(REST_S), **settings).start()
     yield shared
     shared.api.close()
-    assert shared.stop() < STOP_S
+    with httpx.stream("GET", f"{shared.url}/api/live", timeout=30) as watched:
+        lines = watched.iter_lines()
+        assert any(line == "event: hello" for line in lines)
+        assert shared.stop() < STOP_S
+        assert any('"reason":"stopping"' in line for line in lines)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, text
 
 from actors.answers import Once
 from actors.log import Log, VersionConflict
+from actors.rebuild import rebuild
 from domain.errors import LogBusy
 from domain.project import CreateProject, Project, UpdateProject
 from projections import database, queries, schema, tables
@@ -87,7 +88,7 @@ async def test_a_killed_writer_loses_nothing_it_acknowledged(log: Log, database_
         acknowledged[len(acknowledged)] = (ack.position, ack.answer.body)
     _stands(log, acknowledged)
     before = contents(log)
-    log.rebuild()
+    rebuild(log)
     assert contents(log) == before
 
 

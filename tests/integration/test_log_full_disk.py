@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from actors.log import Log
+from actors.rebuild import rebuild
 from actors.reserve import BYTES, Reserve
 from domain.errors import StorageFull
 from domain.project import Project
@@ -77,7 +78,7 @@ async def test_nothing_acknowledged_is_lost_and_space_brings_all_back(disk: Path
     await log.append(new_project("after"))
     assert len(contents(log)["projects"]) == len(kept) + 1
     before = contents(log)
-    log.rebuild()
+    rebuild(log)
     assert contents(log) == before
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request, Response
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from playwright.async_api import Page
 
@@ -38,6 +38,8 @@ class Cell:
         self.created: list[str] = []
         self.jobs: list[dict[str, Any]] = []
         self.refuse: str | None = None
+        self.changes: asyncio.Queue[bytes] | None = None
+        self.asked = 0
         self._numbers = itertools.count(1)
 
     def collection(self, path: str) -> list[dict[str, Any]]:
@@ -75,6 +77,18 @@ class Cell:
         (session,) = self.collection(next(path for path in self.kept if path.endswith("recordings")))
         return session
 
+    async def live(self) -> Response:
+        """Server-sent events until one says nothing."""
+        if (changes := self.changes) is None:
+            raise HTTPException(503)
+
+        async def told() -> AsyncIterator[bytes]:
+            yield b"event: hello\nid: 1\ndata: {}\n\n"
+            while change := await changes.get():
+                yield change
+
+        return StreamingResponse(told(), media_type="text/event-stream")
+
     async def watch(self, camera: dict[str, Any], offer: str) -> Response:
         peers = self.videos[camera["name"]]
         session, answer = await peers.answer(offer)
@@ -90,6 +104,7 @@ def application(cell: Cell) -> FastAPI:
     app = FastAPI()
     app.mount("/console", StaticFiles(directory=CONSOLE))
     app.add_exception_handler(GetiActionError, problem)
+    app.add_api_route("/api/live", cell.live)
 
     @app.get("/")
     async def page() -> FileResponse:
@@ -107,6 +122,7 @@ def application(cell: Cell) -> FastAPI:
 
     @app.get("/api/{path:path}")
     async def read(path: str) -> Any:
+        cell.asked += 1
         return cell.collection(path) if path.rpartition("/")[2] in COLLECTIONS else cell.one(path)
 
     @app.delete("/api/whep/{session}")
@@ -271,3 +287,24 @@ async def test_page_asks_for_nothing_from_elsewhere(address: str) -> None:
         await page.wait_for_function("document.body.dataset.ready === 'true'")
     assert asked
     assert [url for url in asked if not url.startswith((address, "data:"))] == []
+
+
+async def test_calm_page_asks_when_it_hears_of_a_change(address: str, cell: Cell) -> None:
+    cell.changes = asyncio.Queue()
+    async with browsing() as browser:
+        page = await opened(browser, address)
+        await page.wait_for_selector("#connection >> text=/^Connected$/")
+        await asyncio.sleep(1)  # till it has looked once more, being connected
+        before = cell.asked
+        await asyncio.sleep(3)
+        assert cell.asked == before
+        cell.create("projects", {"name": "made by somebody"})
+        await cell.changes.put(b"id: 2\ndata: {}\n\n")
+        await page.wait_for_selector("summary >> text=made by somebody", timeout=10_000)
+        told, cell.changes = cell.changes, None
+        await told.put(b"")
+        await page.wait_for_selector("#connection >> text=without live updates", timeout=10_000)
+        cell.create("projects", {"name": "found by asking"})
+        await page.wait_for_selector("summary >> text=found by asking", timeout=10_000)
+        cell.changes = asyncio.Queue()
+        await page.wait_for_selector("#connection >> text=/^Connected$/", timeout=20_000)

@@ -1,0 +1,51 @@
+"""What is said on the stream of live updates, as server-sent events."""
+
+from enum import StrEnum
+
+import orjson
+
+from actors.history import shown
+from domain.aggregate import DomainEvent
+
+RETRY_MS = 1000
+
+
+class End(StrEnum):
+    """Why a stream ends before its reader leaves."""
+
+    FULL = "full"
+    SLOW = "slow"
+    FAILED = "failed"
+    STOPPING = "stopping"
+
+
+# How soon a browser's EventSource comes back.
+_RETRY_MS = {End.FULL: 50, End.FAILED: 10_000}
+_DETAILS = {
+    End.FULL: "This connection has carried all that one may; the next one goes on from the last id.",
+    End.SLOW: "You read more slowly than the log grows. Connect again with the last id: nothing is lost.",
+    End.FAILED: "The log cannot be read on; the server's log says why. Connect again with the last id.",
+    End.STOPPING: "The server stops. Connect again with the last id when it is back.",
+}
+
+
+def change(position: int, event: DomainEvent) -> bytes:
+    """An event, as the audit trail shows it."""
+    return b"id: %d\ndata: %s\n\n" % (position, orjson.dumps(shown(position, event)))
+
+
+def hello(position: int, newest: int) -> bytes:
+    """The first message: what comes is behind ``position``; ``newest`` is where the log ends now."""
+    said = orjson.dumps({"position": position, "newest": newest})
+    return b"retry: %d\nevent: hello\nid: %d\ndata: %s\n\n" % (RETRY_MS, position, said)
+
+
+def still_here(position: int) -> bytes:
+    """For proxies that close what is silent. The id makes a reader of few topics resume from here."""
+    return b": nothing new\nid: %d\n\n" % position
+
+
+def end(reason: End) -> bytes:
+    """The last message."""
+    said = orjson.dumps({"reason": reason, "detail": _DETAILS[reason]})
+    return b"retry: %d\nevent: end\ndata: %s\n\n" % (_RETRY_MS.get(reason, RETRY_MS), said)

@@ -1,0 +1,141 @@
+"""Live updates: one reader of the log a replica, any number of streams. Whoever comes back from far behind reads pages
+of the log by itself until the window keeps what it needs."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Collection, Iterator
+from contextlib import aclosing, contextmanager
+
+from sqlalchemy.exc import OperationalError
+
+from actors import wakeup
+from actors.live import messages
+from actors.live.messages import End
+from actors.live.window import Change, Window, chunk
+from actors.log import Log
+from domain.errors import Unavailable
+
+KEEP_ALIVE_S = 15.0
+MAX_STREAMS = 500
+MAX_BYTES = 1024 * 1024
+PAGE = 200
+# What many watch is told them less often, several changes at a time: what each telling costs is Serve's, by the reader.
+PACE_S = 0.0003
+
+logger = logging.getLogger(__name__)
+
+
+class Live:
+    """The streams of one replica. Used on one asyncio loop; reads the log only while somebody watches."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._streams = 0
+        self._window: Window | None = None
+        self._follower: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    def check_open(self) -> None:
+        """Raises Unavailable when there is no room for another stream, or never will be."""
+        if self._stopping:
+            raise Unavailable("The server is stopping; connect again when it is back.")
+        if self._streams >= MAX_STREAMS:
+            raise Unavailable(f"{MAX_STREAMS} streams are open, which is all there may be; close one, then try again.")
+
+    def stop(self) -> None:
+        """End every stream, and let none begin."""
+        self._stopping = True
+        if self._window is not None:
+            self._window.end(End.STOPPING)
+
+    async def stream(self, position: int, newest: int, topics: Collection[str]) -> AsyncGenerator[bytes, None]:
+        """Every change of these topics (all, if none is named) behind ``position``, once and in order, as server-sent
+        events; ``newest`` is where the log ends. Ends by itself only with a message that says why."""
+        with self._watching() as window:
+            yield messages.hello(position, newest)
+            try:
+                async with aclosing(bounded(self._changes(window, position, topics))) as texts:
+                    async for text in texts:
+                        yield text
+            except Exception:
+                logger.exception("The log cannot be read; a stream of live updates ends.")
+                yield messages.end(End.FAILED)
+
+    async def _changes(self, window: Window, position: int, topics: Collection[str]) -> AsyncGenerator[bytes, None]:
+        while not window.keeps(position) and not window.ending:
+            position, text = await asyncio.to_thread(self._older, position, window.position, topics)
+            if text:
+                yield text
+        while window.keeps(position):
+            position, text = window.after(position, topics)
+            if text:
+                yield text
+            elif window.ending:
+                break
+            elif not await window.grown(position, KEEP_ALIVE_S):
+                yield messages.still_here(position)
+        yield messages.end(window.ending or End.SLOW)
+
+    def _older(self, position: int, until: int, topics: Collection[str]) -> tuple[int, bytes]:
+        """A chunk from the log. Where it has no more of these topics, that leads at least to ``until``, which is not
+        behind its end."""
+        page = self._page(position, topics)
+        reached, text = chunk(page, topics)
+        whole = len(page) < PAGE and (not page or reached == page[-1].position)
+        return max(reached, until) if whole else reached, text
+
+    def _page(self, position: int, topics: Collection[str] = ()) -> list[Change]:
+        page = self._log.page(position, PAGE, topics)
+        return [Change(at, event.TOPIC, messages.change(at, event)) for at, event in page]
+
+    @contextmanager
+    def _watching(self) -> Iterator[Window]:
+        self._streams += 1
+        try:
+            yield self._followed()
+        finally:
+            self._streams -= 1
+            if not self._streams and self._follower is not None:
+                self._follower.cancel()
+                self._follower = self._window = None
+
+    def _followed(self) -> Window:
+        if self._window is None or self._window.ending:
+            self._window = Window(self._log.position())
+            self._follower = asyncio.create_task(self._follow(self._window))
+        return self._window
+
+    async def _follow(self, window: Window) -> None:
+        try:
+            async with aclosing(wakeup.growth(self._log.engine)) as moments:
+                async for _ in moments:
+                    await self._read_on(window)
+                    await asyncio.sleep(PACE_S * self._streams)
+        except Exception:
+            logger.exception("The log cannot be read on; streams of live updates end.")
+            window.end(End.FAILED)
+
+    async def _read_on(self, window: Window) -> None:
+        while True:
+            try:
+                page = await asyncio.to_thread(self._page, window.position)
+            except OperationalError as error:
+                logger.warning("The log cannot be read (%s); trying again.", error.orig)
+                await asyncio.sleep(wakeup.RETRY_S)
+                continue
+            window.add(page)
+            if len(page) < PAGE:
+                return
+
+
+async def bounded(stream: AsyncGenerator[bytes, None], most_bytes: int = MAX_BYTES) -> AsyncGenerator[bytes, None]:
+    """The stream, until it has said so much. Serve takes whatever it is given at once, so nobody here sees a client
+    that does not read; what it was sent waits in the proxy, and this is all that it can cost."""
+    said = 0
+    async with aclosing(stream):
+        async for text in stream:
+            yield text
+            said += len(text)
+            if said >= most_bytes:
+                yield messages.end(End.FULL)
+                return

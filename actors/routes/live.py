@@ -1,0 +1,93 @@
+"""Live updates as server-sent events, resumable at any position of the log."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from starlette.types import Receive, Scope, Send
+
+from actors.live.stream import Live
+from actors.live.topics import chosen
+from actors.log import Log
+from domain.errors import Invalid
+
+MAX_DIGITS = 18
+
+router = APIRouter(prefix="/api", tags=["live"])
+
+
+class EventStream(Response):
+    """Sends what an iterator gives until the client leaves. (Starlette's own logs a traceback for each that leaves,
+    because Serve then cancels what waits for it.)"""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, stream: AsyncGenerator[bytes, None], headers: dict[str, str]) -> None:
+        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"} | headers)
+        del self.headers["content-length"]
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        tasks = asyncio.create_task(self._send(send)), asyncio.create_task(_left(receive))
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            sent, _ = await asyncio.gather(*tasks, return_exceptions=True)
+        if isinstance(sent, Exception):
+            raise sent
+
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async with aclosing(self._stream) as stream:
+            async for text in stream:
+                await send({"type": "http.response.body", "body": text, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+@router.get("/live", status_code=200, response_class=EventStream, summary="Watch every change")
+async def watch(
+    request: Request,
+    topics: Annotated[
+        str | None, Query(max_length=1000, description="such as `camera,job.completed`; all without")
+    ] = None,
+    last_event_id: Annotated[str | None, Query(description="for clients that cannot set the header")] = None,
+    resumed: Annotated[str | None, Header(alias="Last-Event-ID", description="goes before the parameter")] = None,
+) -> Response:
+    """Server-sent events: one message a change, its `id` is the log position, its data is JSON: `position`, `type` (the
+    topic), `aggregate`, `aggregate_id`, `version`, `at`, `by` and `data`, the event's own fields.
+
+    Begins with a message `hello` that carries the position it starts from: the present, or the `Last-Event-ID`; from
+    there nothing is left out or said twice. A connection ends with a message `end` that says why (after 1 MiB, when
+    the client is slow, when the server stops); a browser's EventSource then goes on by itself.
+    """
+    streams: Live = request.app.state.live
+    log: Log = request.app.state.gateway.log
+    wanted = frozenset[str]() if topics is None else chosen(topics)
+    newest = log.position()
+    start = _start(last_event_id if resumed is None else resumed, newest)
+    streams.check_open()
+    return EventStream(streams.stream(start, newest, wanted), {"X-Log-Position": str(newest)})
+
+
+def _start(id: str | None, newest: int) -> int:
+    """The position behind which the stream begins. Raises Invalid."""
+    if id is None:
+        return newest
+    if not (id.isascii() and id.isdecimal() and len(id) <= MAX_DIGITS):
+        raise Invalid("Last-Event-ID takes the id of a message of this stream, such as 42.", code="invalid_event_id")
+    if int(id) > newest:
+        raise Invalid(
+            f"The log ends at position {newest}, so {id} is another log's. Read what you need anew and connect without "
+            "Last-Event-ID.",
+            code="unknown_position",
+        )
+    return int(id)

@@ -1,0 +1,65 @@
+"""When the log has grown: PostgreSQL tells it, SQLite is asked. What is new must be read in the log."""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, closing
+from typing import Any
+
+import psycopg
+from sqlalchemy import Connection, Engine, text
+
+from projections import database
+
+CHANNEL = "geti_events"
+POLL_S = 0.02
+# A notice that was lost with its connection delays what it told by this much, and no more.
+LOOK_S = 15.0
+RETRY_S = 1.0
+_NOTIFY = text(f"NOTIFY {CHANNEL}")
+
+logger = logging.getLogger(__name__)
+
+
+def announce(connection: Connection) -> None:
+    """Tell other processes of this transaction's events when it commits. SQLite's see it without being told."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(_NOTIFY)
+
+
+async def growth(engine: Engine) -> AsyncGenerator[None, None]:
+    """Yields at once, and whenever the log may have grown since; now and then for nothing. While the database does not
+    answer it waits."""
+    watch = _polled if engine.dialect.name == "sqlite" else _notified
+    while True:
+        try:
+            async with aclosing(watch(engine)) as moments:
+                async for _ in moments:
+                    yield
+        except (sqlite3.OperationalError, psycopg.OperationalError) as error:
+            logger.warning("The log cannot be watched (%s); trying again.", error)
+        await asyncio.sleep(RETRY_S)
+
+
+async def _polled(engine: Engine) -> AsyncGenerator[None, None]:
+    """``data_version`` of a connection moves when another one has committed: some microseconds, and no lock."""
+    with closing(sqlite3.connect(str(engine.url.database))) as connection:
+        seen = None
+        while True:
+            if (version := connection.execute("PRAGMA data_version").fetchone()) != seen:
+                seen = version
+                yield
+            await asyncio.sleep(POLL_S)
+
+
+async def _notified(engine: Engine) -> AsyncGenerator[None, None]:
+    where: dict[str, Any] = dict(engine.dialect.create_connect_args(engine.url)[1])
+    where |= database.POSTGRESQL_ARGS
+    async with await psycopg.AsyncConnection.connect(**where, autocommit=True) as connection:
+        await connection.execute(f"LISTEN {CHANNEL}".encode())
+        while True:
+            yield
+            heard = [notice async for notice in connection.notifies(timeout=LOOK_S, stop_after=1)]
+            if not heard:  # nor would it ever hear anything if the other end were gone
+                await connection.execute(b"SELECT 1")
