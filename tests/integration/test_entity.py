@@ -1,0 +1,113 @@
+"""Two processes that believe they own one thing: exactly one append wins, and the one that was overtaken stops itself.
+Ray's handle of the process is the only stand-in here."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+
+from actors import entity
+from actors.entity import Entity
+from actors.log import Log
+from actors.provenance import Provenance, event_id
+from domain.camera import Camera
+from domain.errors import Unavailable
+from domain.project import Project
+from projections import schema
+from tests.integration.log_kit import AT, new_camera, new_project
+
+
+class Owner(Entity[Camera]):
+    """A camera's owner without a device; ``called`` is what it asked of its own process."""
+
+    aggregate_type: ClassVar = Camera
+
+    def __init__(self, id: str) -> None:
+        self.called: list[str] = []
+        methods = {name: SimpleNamespace(remote=lambda name=name: self.called.append(name)) for name in METHODS}
+        self.__dict__["myself"] = SimpleNamespace(**methods)
+        super().__init__(id)
+
+    async def take(self) -> None:
+        await self.decide(lambda camera: camera.connect(self.run, "node", AT))
+
+    async def see(self) -> None:
+        await self.decide(lambda camera: camera.stream(640, 480, 30.0, "node", AT))
+
+
+METHODS = ("wake", "retire")
+
+
+@pytest.fixture
+def camera(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Camera:
+    schema.upgrade(database_url)
+    log = Log(database_url)
+    project: Project = new_project()
+    made = new_camera(project)
+    asyncio.run(log.append(project, made))
+    log.close()
+    monkeypatch.setattr(entity, "settings", lambda: SimpleNamespace(database_url=database_url, log_level="INFO"))
+    return made
+
+
+def topics(owner: Owner) -> list[str]:
+    return [event.TOPIC for event in owner.log.stream(owner.id)]
+
+
+async def test_the_one_that_was_overtaken_stops_itself(camera: Camera) -> None:
+    first, second = Owner(str(camera.id)), Owner(str(camera.id))
+    await first.take()
+    await second.take()
+    with pytest.raises(Unavailable, match="new owner"):
+        await first.see()
+    assert first.called == ["wake", "retire"]
+    await second.see()
+    assert second.called == ["wake"]
+    assert topics(second) == ["camera.created", "camera.connecting", "camera.connecting", "camera.streaming"]
+    for owner in (first, second):
+        owner.log.close()
+
+
+async def test_of_many_decisions_at_once_each_is_made_on_what_is_so(camera: Camera) -> None:
+    """Both say that pictures come; one of them is first, and for the other it is no news any more."""
+    first, second = Owner(str(camera.id)), Owner(str(camera.id))
+    await first.take()
+    second.run = first.run
+    await second.refresh()
+    await asyncio.gather(first.see(), second.see(), first.see(), second.see())
+    assert topics(first).count("camera.streaming") == 1
+    assert first.log.load(Camera, camera.id).version == 3
+    for owner in (first, second):
+        owner.log.close()
+
+
+async def test_what_an_owner_does_of_its_own_accord_follows_from_the_log(camera: Camera) -> None:
+    owner = Owner(str(camera.id))
+    await owner.take()
+    (happened,) = owner.log.stream(camera.id, after=1)
+    cause = event_id(camera.id, 1)
+    assert (happened.by, happened.correlation_id, happened.causation_id) == ("system", cause, cause)
+    owner.log.close()
+
+
+async def test_what_an_owner_is_asked_to_do_is_the_askers(camera: Camera) -> None:
+    owner = Owner(str(camera.id))
+    await owner.obey(Provenance("ann", "order", "request"), "take")
+    (happened,) = owner.log.stream(camera.id, after=1)
+    assert (happened.by, happened.correlation_id, happened.causation_id) == ("ann", "order", "request")
+    owner.log.close()
+
+
+async def test_a_decision_that_is_not_durable_changes_nothing(camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = Owner(str(camera.id))
+    before = dict(owner.aggregate.__dict__)
+
+    async def broken(*_: Any) -> None:
+        raise Unavailable("the database is gone")
+
+    monkeypatch.setattr(owner.log, "append", broken)
+    with pytest.raises(Unavailable):
+        await owner.take()
+    assert owner.aggregate.__dict__ == before
+    owner.log.close()
