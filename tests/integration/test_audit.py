@@ -106,7 +106,7 @@ async def test_what_was_deleted_still_has_a_history(http: httpx.AsyncClient) -> 
 
 
 async def test_every_list_and_every_thing_can_be_seen_as_it_was(log: Log, http: httpx.AsyncClient) -> None:
-    """Noted after each event of the story, asked for afterwards, forwards and backwards."""
+    """Noted now and then in the story, asked for afterwards, forwards and backwards."""
     lab = named("lab")
     paths = (
         "/projects",
@@ -119,8 +119,10 @@ async def test_every_list_and_every_thing_can_be_seen_as_it_was(log: Log, http: 
         f"/models/{named('model')}",
     )
     noted: dict[int, list[tuple[int, Any]]] = {}
-    for _, event in everything():
+    for number, event in everything():
         await log.append(told(event))
+        if number % 8:
+            continue
         noted[log.position()] = [(reply.status_code, reply.json()) for reply in [await http.get(p) for p in paths]]
     for position in (*noted, *reversed(noted)):
         replies = [await http.get(path, params={"at": position}) for path in paths]
