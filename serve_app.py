@@ -79,6 +79,7 @@ def build() -> FastAPI:
         description="Record robot demonstrations, keep them safe, train policies on them.",
         version="0.1.0",
         lifespan=lifespan,
+        strict_content_type=False,  # a body without a type is JSON; foreign pages are kept out by the guard
     )
     problems.install(app)
     _guard(app, settings())

@@ -36,6 +36,11 @@ def apply(connection: Connection, position: int, event: DomainEvent) -> None:
     write(connection, changes(position, event))
 
 
+def check_free(connection: Connection, key: str) -> None:
+    """Raises the refusal that names the holder, if there is one."""
+    _refuse(key, _OTHERS.rows(connection, key=key, me=""))
+
+
 def changes(position: int, event: DomainEvent) -> Iterator[Change]:
     """What becomes of the table with an event that is accepted."""
     for claim in event.claims():

@@ -16,7 +16,7 @@ from actors.training import TrainingActor
 from domain import claims
 from domain.aggregate import Aggregate, DomainEvent
 from domain.camera import Camera
-from domain.errors import Conflict, NotFound, StaleVersion, Unavailable
+from domain.errors import Conflict, DeviceLocked, NotFound, StaleVersion, Unavailable
 from domain.project import Project
 from domain.recording import Recording
 from domain.robot import Robot
@@ -41,7 +41,7 @@ class Gateway:
         """Append a new aggregate. Repeating the same create is (False, …); the same id with another body is 409."""
         born = cast("DomainEvent", aggregate.pending_events[0])
         try:
-            return True, await self.log.append(aggregate, once=once)
+            return True, await self._append(aggregate, once=once)
         except VersionConflict:
             return False, self._known(aggregate, born)
 
@@ -62,7 +62,7 @@ class Gateway:
                 raise StaleVersion(f"This is version {aggregate.version} now, not {if_match}; read it again.")
             decision(aggregate)
             try:
-                ack = await self.log.append(aggregate, once=once)
+                ack = await self._append(aggregate, once=once)
             except VersionConflict:
                 continue
             await self._tell(kind, id)
@@ -80,7 +80,7 @@ class Gateway:
             for doomed in (*members, project):
                 doomed.delete(now())  # type: ignore[attr-defined]
             try:
-                ack = await self.log.append(*members, project, once=once)
+                ack = await self._append(*members, project, once=once)
             except VersionConflict:
                 continue
             except Conflict:
@@ -106,6 +106,13 @@ class Gateway:
                 self.load(kind, id, project_id)
             except NotFound:
                 raise claims.missing(claims.exists(kind.kind, id)) from None
+
+    def must_be_free(self, device: UUID) -> None:
+        """Raises DeviceLocked when a session has the camera or robot."""
+        try:
+            self.log.check_free(claims.device(device))
+        except DeviceLocked as error:
+            raise self._with_node(error) from None
 
     def resume(self) -> None:
         """After a cold start: wake the owners of every session and job that the log says is going on."""
@@ -136,6 +143,18 @@ class Gateway:
         """Call the owner if there is one; None when it sleeps."""
         owner = living(kind.kind, id)
         return None if owner is None else await call(owner, method, *args, timeout_s=timeout_s)
+
+    async def _append(self, *aggregates: Aggregate, once: Once | None = None) -> Ack:
+        try:
+            return await self.log.append(*aggregates, once=once)
+        except DeviceLocked as error:
+            raise self._with_node(error) from None
+
+    def _with_node(self, error: DeviceLocked) -> DeviceLocked:
+        """The refusal, with the node of the session that has the device; None while that session opens."""
+        held_by = error.extra["held_by"]
+        session = self.log.load(Recording, UUID(held_by["recording_id"]))
+        return DeviceLocked(error.detail, held_by=held_by | {"node": session.node})
 
     def _known(self, aggregate: Aggregate, born: DomainEvent) -> Ack:
         """How the thing of this id stands that was created in the same way before."""

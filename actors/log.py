@@ -141,6 +141,11 @@ class Log:
             owners = [owner.split(":") for owner in claims.holders(connection, key)]
         return [(KINDS[kind], UUID(id)) for kind, id in owners]
 
+    def check_free(self, key: str) -> None:
+        """Raises the refusal that names the holder when somebody holds the claim."""
+        with self.engine.connect() as connection:
+            claims.check_free(connection, key)
+
     def running(self) -> list[tuple[type[Aggregate], UUID]]:
         """The sessions and jobs that have not ended."""
         with self.engine.connect() as connection:

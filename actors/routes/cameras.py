@@ -8,9 +8,8 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 
 from actors.gateway import Gateway
 from actors.routes.write import Writing
-from domain import claims
 from domain.camera import Camera
-from domain.errors import DeviceLocked, Malformed, NotFound, TooLarge, UnsupportedMedia
+from domain.errors import Malformed, NotFound, TooLarge, UnsupportedMedia
 from projections import queries
 from settings import settings
 
@@ -91,11 +90,7 @@ async def connect(project_id: UUID, camera_id: UUID, write: Writing) -> Response
 async def disconnect(project_id: UUID, camera_id: UUID, write: Writing) -> Response:
     """Let the device go; viewers' sessions end. 423 while a recording session has it."""
     write.gateway.load(Camera, camera_id, project_id)
-    if holders := write.gateway.log.holders(claims.device(camera_id)):
-        session = holders[0][1]
-        raise DeviceLocked(
-            "A recording session has this camera; close that first.", held_by={"recording_id": str(session)}
-        )
+    write.gateway.must_be_free(camera_id)
     read = partial(queries.camera, project_id=project_id, id=camera_id)
     return await write.ask(200, lambda: write.gateway.tell_if_awake(Camera, camera_id, "disconnect"), read)
 

@@ -1,4 +1,4 @@
-"""What every writing route shares: conditions and keys in, ETag and log position out.
+"""What every writing route shares: JSON, conditions and keys in, ETag and log position out.
 
 A request whose Idempotency-Key was answered before never reaches its route; one whose key is just being worked on waits
 for that. One whose client hangs up is carried through all the same: Serve cancels it, but what it waits for runs on.
@@ -23,7 +23,7 @@ from actors.gateway import Gateway
 from actors.log import Ack, Log
 from actors.provenance import begin, of_request
 from domain.aggregate import Aggregate
-from domain.errors import GetiActionError, Invalid, LogBusy, NotFound
+from domain.errors import GetiActionError, Invalid, LogBusy, NotFound, UnsupportedMedia
 from projections import fold
 from projections.kinds import Found
 
@@ -209,6 +209,7 @@ async def _write(
     idempotency_key: Annotated[str | None, Header(pattern=r"^[ -~]*[!-~][ -~]*$", max_length=200)] = None,
     if_match: Annotated[str | None, Header()] = None,
 ) -> Write:
+    await _refuse_other_media(request)
     gateway: Gateway = request.app.state.gateway
     provenance = of_request(request.headers)
     begin(provenance)
@@ -221,6 +222,14 @@ async def _write(
 
 async def _answered(log: Log, scope: str, key: str, digest: str) -> Answer | None:
     return log.answered(scope, key, digest)
+
+
+async def _refuse_other_media(request: Request) -> None:
+    """A body is JSON where nothing else is said. None at all may be called anything: curl -d "" calls it a form."""
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    is_json = not media or media == "application/json" or (media.startswith("application/") and media.endswith("+json"))
+    if not is_json and await request.body():
+        raise UnsupportedMedia(f"Send the body as application/json, not {media}.")
 
 
 def _version(if_match: str | None) -> int | None:

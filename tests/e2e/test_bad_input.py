@@ -286,7 +286,16 @@ BROKEN = [b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b'{"name": NaN}', b'{"id": 
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/x-www-form-urlencoded"])
 def test_a_body_that_is_no_command(server: Server, http: httpx.Client, body: bytes, kind: str) -> None:
     reply = http.post("/api/projects", content=body, headers={"Content-Type": kind})
-    problem(server, reply, 400 if reply.status_code == 400 else 422)
+    if body and kind != "application/json":
+        assert "application/json" in problem(server, reply, 415)["detail"]
+    else:
+        problem(server, reply, 400 if reply.status_code == 400 else 422)
+
+
+def test_json_is_json_whether_it_is_called_so_or_not(server: Server, http: httpx.Client) -> None:
+    for headers in ({}, {"Content-Type": "application/merge-patch+json; charset=utf-8"}):
+        reply = http.post("/api/projects", content=b'{"name": 5}', headers=headers)
+        assert [error["loc"] for error in problem(server, reply, 422)["errors"]] == ["name"]
 
 
 @pytest.mark.parametrize("chunked", [False, True])

@@ -133,11 +133,14 @@ def test_a_device_belongs_to_one_session(server: Server, cell: Cell) -> None:
     second = httpx.post(sessions, json=body, timeout=30)
     assert second.status_code == 423
     assert second.headers["content-type"] == "application/problem+json"
-    assert UUID(second.json()["held_by"]["recording_id"]) == UUID(session.rpartition("/")[2])
+    held_by = second.json()["held_by"]
+    assert UUID(held_by["recording_id"]) == UUID(session.rpartition("/")[2])
+    assert held_by.keys() == {"recording_id", "who", "since", "node"}
+    assert held_by["node"] == "127.0.0.1"
     camera = server.api.get(f"/projects/{cell.project}/cameras")[0]["id"]
     at = f"{server.url}/api/projects/{cell.project}/cameras/{camera}"
     assert httpx.delete(at).status_code == 423
-    assert httpx.post(f"{at}:disconnect", timeout=30).status_code == 423
+    assert httpx.post(f"{at}:disconnect", timeout=30).json()["held_by"] == held_by
     assert httpx.delete(f"{server.url}/api/projects/{cell.project}").status_code == 409
     server.api.post(f"{session}:close")
     assert len(server.api.get(f"/projects/{cell.project}/recordings")) == 1

@@ -61,6 +61,17 @@ def _id(thing: Aggregate | UUID) -> UUID:
     return thing if isinstance(thing, UUID) else thing.id
 
 
+class Cell:
+    """A project with one of each thing that lives in it."""
+
+    def __init__(self) -> None:
+        self.project = new_project()
+        self.camera, self.robot = new_camera(self.project), new_robot(self.project)
+        self.environment = new_environment(self.project, self.robot, self.camera)
+        self.dataset = new_dataset(self.project, self.environment)
+        self.things = (self.project, self.camera, self.robot, self.environment, self.dataset)
+
+
 class Told:
     """One event that happened elsewhere, as an aggregate that is about to be appended."""
 

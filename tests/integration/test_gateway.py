@@ -21,12 +21,10 @@ from domain.robot import Robot
 from projections import schema
 from tests.integration.log_kit import (
     AT,
+    Cell,
     contents,
     new_camera,
-    new_dataset,
-    new_environment,
     new_project,
-    new_robot,
     new_session,
 )
 
@@ -130,17 +128,6 @@ async def test_a_change_that_is_always_too_late_gives_up(gateway: Gateway) -> No
     assert gateway.log.load(Project, project.id).version == ATTEMPTS + 1
 
 
-class Cell:
-    """A project with one of each thing that lives in it."""
-
-    def __init__(self) -> None:
-        self.project = new_project()
-        self.camera, self.robot = new_camera(self.project), new_robot(self.project)
-        self.environment = new_environment(self.project, self.robot, self.camera)
-        self.dataset = new_dataset(self.project, self.environment)
-        self.things = (self.project, self.camera, self.robot, self.environment, self.dataset)
-
-
 async def test_a_project_goes_with_its_children_in_one_append(gateway: Gateway) -> None:
     cell, stays = Cell(), Cell()
     await gateway.log.append(*cell.things, *stays.things)
@@ -171,6 +158,27 @@ async def test_a_project_in_which_a_session_is_open_stays_whole(gateway: Gateway
     await gateway.log.append(session)
     await gateway.delete_project(cell.project.id)
     assert contents(gateway.log)["projects"] == []
+
+
+async def test_a_locked_device_says_which_session_has_it_and_where(gateway: Gateway) -> None:
+    cell = Cell()
+    session = new_session(cell.environment)
+    await gateway.log.append(*cell.things, session)
+    gateway.must_be_free(uuid4())
+    with pytest.raises(DeviceLocked) as opening:
+        gateway.must_be_free(cell.camera.id)
+    assert opening.value.extra["held_by"]["node"] is None
+    session.ready(uuid4(), "10.0.0.7", AT)
+    await gateway.log.append(session)
+    for refused in (
+        gateway.create(new_session(cell.environment)),
+        gateway.change(Camera, cell.camera.id, lambda camera: camera.delete(AT)),
+    ):
+        with pytest.raises(DeviceLocked) as told:
+            await refused
+        who = {"recording_id": str(session.id), "who": f"recording session {session.id}", "node": "10.0.0.7"}
+        assert told.value.extra["held_by"].items() >= who.items()
+        assert told.value.extra["held_by"]["since"].startswith("2026-11-01T09:00:00")
 
 
 async def test_a_project_that_gains_a_member_meanwhile_takes_it_along(
