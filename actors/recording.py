@@ -162,14 +162,12 @@ class RecordingActor(Entity[Recording]):
 
     async def _hold_devices(self) -> None:
         """Wake and keep every device; refuse those whose rows would not fit the dataset's."""
+        await asyncio.gather(self._parts.hold(self.aggregate.tele_operator), asyncio.to_thread(_warm_up))
         from actors.capture.manifest import feature_keys
-        from actors.capture.tables import warm_up
 
-        await self._parts.hold(self.aggregate.tele_operator)
         names = [self.log.load(Camera, id).name for id in self.aggregate.camera_ids]
         self._keys = feature_keys(names)
         if self.aggregate.dataset_id is not None:
-            await asyncio.to_thread(warm_up)
             await asyncio.to_thread(self._refuse_misfit, self._dataset)
 
     def _refuse_misfit(self, dataset: Dataset) -> None:
@@ -313,8 +311,7 @@ class RecordingActor(Entity[Recording]):
     async def _used(self) -> None:
         """A command came: the session is not idle. Refuses when it has ended."""
         self._used_at = time.monotonic()
-        if self.aggregate.ended:
-            raise Conflict(f"The session is {self.aggregate.state}: {self.aggregate.reason}. Open a new one.")
+        self.aggregate.check_open()
 
     # small things
 
@@ -361,6 +358,13 @@ class RecordingActor(Entity[Recording]):
             control_hz=self._parts.control_hz,
             cameras=tuple(self._keys),
         )
+
+
+def _warm_up() -> None:
+    """Load, while the devices open, what episodes are written with."""
+    from actors.capture import episode, manifest, tables  # noqa: F401
+
+    tables.warm_up()
 
 
 def _noted_meta(take_folder: Path) -> "EpisodeMeta":

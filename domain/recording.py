@@ -292,7 +292,7 @@ class Recording(Aggregate):
 
     def ready(self, run: UUID, node: str, at: datetime) -> None:
         """An owner has all devices: after opening, and again after the owner's process was lost."""
-        self._must_be_open()
+        self.check_open()
         if self.take is not None:
             raise Conflict("An episode is still open.")
         self.trigger_event(self.Readied, timestamp=at, run=run, node=node)
@@ -340,7 +340,7 @@ class Recording(Aggregate):
     def discard(self, episode_id: UUID, at: datetime) -> None:
         if episode_id in self.discarded:
             return
-        self._must_be_open()
+        self.check_open()
         if episode_id not in self.interrupted:
             self._must_have_open(episode_id)
         self.trigger_event(self.EpisodeDiscarded, timestamp=at, episode_id=episode_id)
@@ -367,20 +367,21 @@ class Recording(Aggregate):
         if not self.ended:
             self.trigger_event(self.Failed, timestamp=at, reason=reason)
 
-    def _knows(self, episode_id: UUID) -> bool:
-        return episode_id in self.saved or episode_id in self.discarded or episode_id in self.interrupted
-
-    def _must_be_open(self) -> None:
+    def check_open(self) -> None:
+        """Raises Conflict when nothing more can happen in it."""
         if self.ended:
             raise Conflict(f"The session is {self.state}: {self.reason}. Open a new one.")
 
+    def _knows(self, episode_id: UUID) -> bool:
+        return episode_id in self.saved or episode_id in self.discarded or episode_id in self.interrupted
+
     def _must_be_idle(self) -> None:
-        self._must_be_open()
+        self.check_open()
         if self.state is not RecordingState.READY:
             raise Conflict(f"This needs an idle session; it is {self.state}.")
 
     def _must_have_open(self, episode_id: UUID) -> None:
-        self._must_be_open()
+        self.check_open()
         if self.state is not RecordingState.RECORDING or self.take is None:
             raise Conflict(f"No episode is open: the session is {self.state}.")
         if self.take.episode_id != episode_id:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from actors.gateway import Gateway
 from actors.log import now
 from actors.routes.write import Writing
+from domain.camera import Camera
 from domain.dataset import Dataset
 from domain.environment import Environment
 from domain.project import Project
@@ -23,6 +24,7 @@ from domain.recording import (
     SaveEpisode,
     StartEpisode,
 )
+from domain.robot import Robot
 from projections import queries
 from projections.paging import Rows
 from projections.routes.replies import AS_OF, PAGED, is_past, many, page, reading
@@ -50,6 +52,10 @@ async def open_recording(project_id: UUID, command: OpenRecording, write: Writin
 
     async def opened() -> None:
         await gateway.create(recording)
+        # All processes start at once: the session's owner would wake the others, but only when it is up itself.
+        gateway.wake(Robot, recording.robot_id)
+        for camera_id in recording.camera_ids:
+            gateway.wake(Camera, camera_id)
         await gateway.ask(Recording, recording.id, "opened", timeout_s=OPEN_S, repeatable=True)
 
     return await write.ask(201, opened, partial(queries.recording, project_id=project_id, id=recording.id))
@@ -113,10 +119,9 @@ async def close_recording(
 async def _ask(
     write: Writing, project_id: UUID, recording_id: UUID, method: str, *args: Any, status: int = 200
 ) -> Response:
-    """A session that has ended can only refuse, so asking its owner again is safe when it left before it answered."""
-    ended = write.gateway.load(Recording, recording_id, project_id).ended
-    ask = partial(write.gateway.ask, Recording, recording_id, method, *args, timeout_s=SAVE_S, repeatable=ended)
-    return await write.ask(status, ask)
+    """A session that has ended refuses here: its owner would be woken only to say the same."""
+    write.gateway.load(Recording, recording_id, project_id).check_open()
+    return await write.ask(status, partial(write.gateway.ask, Recording, recording_id, method, *args, timeout_s=SAVE_S))
 
 
 async def _with_live(request: Request, row: dict[str, Any]) -> dict[str, Any]:

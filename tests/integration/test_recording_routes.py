@@ -1,0 +1,79 @@
+"""Whom a session's commands wake, on a real log. No Ray runs here: who is woken or asked is noted in its place."""
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from actors.gateway import Gateway
+from actors.log import Log
+from actors.routes import recordings
+from actors.routes.write import Write
+from domain.aggregate import Aggregate
+from domain.errors import Conflict, DeviceLocked
+from domain.recording import DiscardEpisode, KeepEpisode, OpenRecording, SaveEpisode, StartEpisode
+from projections import schema
+from tests.integration.log_kit import AT, Cell, new_session
+
+
+class Noting(Gateway):
+    """Notes in order whose owner is woken, and what is asked of whom."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(log)
+        self.noted = list[tuple[str, UUID]]()
+
+    def wake(self, kind: type[Aggregate], id: UUID) -> None:
+        self.noted.append((f"wake {kind.kind}", id))
+
+    async def ask(self, kind: type[Aggregate], id: UUID, method: str, *args: Any, **options: Any) -> Any:
+        self.noted.append((f"ask {kind.kind} {method}", id))
+
+
+@pytest.fixture
+def gateway(database_url: str) -> Iterator[Noting]:
+    schema.upgrade(database_url)
+    log = Log(database_url)
+    yield Noting(log)
+    log.close()
+
+
+def writing(gateway: Gateway) -> Write:
+    return Write(gateway, "POST", "", None, None)
+
+
+async def test_opening_a_session_wakes_its_devices_before_its_owner_is_up(gateway: Noting) -> None:
+    cell, id = Cell(), uuid4()
+    await gateway.log.append(*cell.things)
+    command = OpenRecording(id=id, environment_id=cell.environment.id, dataset_id=cell.dataset.id)
+    reply = await recordings.open_recording(cell.project.id, command, writing(gateway))
+    assert reply.status_code == 201
+    devices = [("wake robot", cell.robot.id), ("wake camera", cell.camera.id)]
+    assert gateway.noted == [*devices, ("ask recording opened", id)]
+    gateway.noted.clear()
+    with pytest.raises(DeviceLocked):
+        await recordings.open_recording(cell.project.id, command.model_copy(update={"id": uuid4()}), writing(gateway))
+    assert gateway.noted == []
+
+
+async def test_a_session_that_has_ended_refuses_without_being_woken(gateway: Noting) -> None:
+    cell, episode = Cell(), uuid4()
+    session = new_session(cell.environment)
+    await gateway.log.append(*cell.things, session)
+    at = (cell.project.id, session.id)
+    await recordings.start_episode(*at, StartEpisode(), writing(gateway))
+    assert gateway.noted == [("ask recording start_episode", session.id)]
+    session.close("closed on request", AT)
+    await gateway.log.append(session)
+    gateway.noted.clear()
+    for command in (
+        recordings.start_episode(*at, StartEpisode(), writing(gateway)),
+        recordings.save_episode(*at, SaveEpisode(episode_id=episode), writing(gateway)),
+        recordings.discard_episode(*at, DiscardEpisode(episode_id=episode), writing(gateway)),
+        recordings.keep_episode(*at, KeepEpisode(episode_id=episode), writing(gateway)),
+    ):
+        with pytest.raises(Conflict, match="closed on request"):
+            await command
+    assert (await recordings.close_recording(*at, writing(gateway))).status_code == 200
+    assert gateway.noted == []
