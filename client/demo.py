@@ -1,15 +1,16 @@
 """The main job from an empty server to a policy, through the public HTTP API only: record, train, evaluate."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from client.api import Api, Refused
+from client.bars import Bars, Line
 
 FPS = 10
 TASK = "Push the T-shaped block onto the T-shaped target."
@@ -44,15 +45,17 @@ class Cell:
 def run_demo(url: str, options: DemoOptions, out: Console) -> None:
     """Raises Refused with what the server said, or with how a job ended."""
     api = Api(url)
-    with _bars(out) as bars:
+    with Bars(out) as bars:
         cell = make_cell(api, f"PushT demo {time.strftime('%Y-%m-%d %H:%M:%S')}")
-        bars.print(f"Made project {cell.project}: a PushT cell and its camera. Watch it at {url}/")
+        bars.say(f"Made project {cell.project}:")
+        bars.say(f"a PushT cell and its camera. Watch it at {url}/")
         record(api, cell, options, bars)
         model = train(api, cell, options.steps, bars)
         rollouts = evaluate(api, model["id"], options.rollouts, bars)
     out.print(_scores(rollouts))
     out.print(_exports(model))
-    out.print(f"Look at:  {url}/  ·  {url}/api/dataset/{cell.dataset}/episodes  ·  {url}/api/models/{model['id']}")
+    for page in ("/", f"/api/dataset/{cell.dataset}/episodes", f"/api/models/{model['id']}"):
+        out.print(f"Look at {url}{page}")
 
 
 def sample_model(url: str, cell: Cell, out: Console) -> str:
@@ -60,17 +63,11 @@ def sample_model(url: str, cell: Cell, out: Console) -> str:
     api = Api(url)
     if models := api.get(f"/projects/{cell.project}/models"):
         return f"Loaded the model '{models[-1]['name']}' that was there: {url}/api/models/{models[-1]['id']}"
-    with _bars(out) as bars:
+    with Bars(out) as bars:
         if not api.get(f"/dataset/{cell.dataset}")["episodes"]:
             record(api, cell, DemoOptions(episodes=2), bars)
         model = train(api, cell, 50, bars, "sample-act")
     return f"Trained the model '{model['name']}' (50 steps): {url}/api/models/{model['id']}"
-
-
-def _bars(out: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=out
-    )
 
 
 def make_cell(api: Api, name: str) -> Cell:
@@ -89,24 +86,31 @@ def make_cell(api: Api, name: str) -> Cell:
     return Cell(project, environment, dataset)
 
 
-def record(api: Api, cell: Cell, options: DemoOptions, bars: Progress) -> None:
+def record(api: Api, cell: Cell, options: DemoOptions, bars: Bars) -> None:
     """One take is discarded, as an operator would a bad one; then ``episodes`` are saved."""
     sessions = f"/projects/{cell.project}/recordings"
     body = {"environment_id": cell.environment, "dataset_id": cell.dataset, "fps": FPS}
-    session = f"{sessions}/{api.post(sessions, body)['id']}"
-    bar = bars.add_task("recording", total=options.episodes)
-    try:
-        spoiled = api.post(f"{session}:start_episode", {"episode_id": str(uuid4())})["episode_id"]
-        time.sleep(1)
-        api.post(f"{session}:discard_episode", {"episode_id": spoiled})
-        for _ in range(options.episodes):
-            _record_one(api, session, options.max_seconds, lambda text: bars.update(bar, description=text))
-            bars.advance(bar)
-    finally:
-        api.post(f"{session}:close")
+    rows = list[int]()
+    with bars.line("recording", "opens the session", options.episodes) as line:
+        session = f"{sessions}/{api.post(sessions, body)['id']}"
+        try:
+            _discard_one(api, session, line)
+            while len(rows) < options.episodes:
+                rows.append(_record_one(api, session, options.max_seconds, lambda words: line.tell(words, len(rows))))
+        finally:
+            api.post(f"{session}:close")
+        line.end(f"saved {options.episodes} episodes with {sum(rows)} rows")
 
 
-def _record_one(api: Api, session: str, max_seconds: float, tell: Any) -> None:
+def _discard_one(api: Api, session: str, line: Line) -> None:
+    line.tell("takes one and discards it")
+    spoiled = api.post(f"{session}:start_episode", {"episode_id": str(uuid4())})["episode_id"]
+    time.sleep(1)
+    api.post(f"{session}:discard_episode", {"episode_id": spoiled})
+
+
+def _record_one(api: Api, session: str, max_seconds: float, tell: Callable[[str], None]) -> int:
+    """Until the block is on its target; how many rows were saved."""
     episode = api.post(f"{session}:start_episode")["episode_id"]
     deadline = time.monotonic() + max_seconds
     success = False
@@ -116,47 +120,57 @@ def _record_one(api: Api, session: str, max_seconds: float, tell: Any) -> None:
         if live is None:
             raise Refused("The episode was interrupted; the session says why.")
         success = bool((live.get("robot") or {}).get("success"))
-        tell(f"recording: row {live['row']}, {live['dropped']} dropped, {live['stale']} stale")
+        tell(f"row {live['row']} · {live['dropped']} dropped · {live['stale']} stale")
     facts = api.post(f"{session}:save_episode", {"episode_id": episode, "success": success})
-    tell(f"saved episode {facts['episode_index']}: {facts['rows']} rows at {facts['measured_fps']:.1f} fps")
+    return int(facts["rows"])
 
 
-def train(api: Api, cell: Cell, steps: int, bars: Progress, name: str = "act-pusht") -> dict[str, Any]:
+def train(api: Api, cell: Cell, steps: int, bars: Bars, name: str = "act-pusht") -> dict[str, Any]:
     """An ACT policy on what was recorded; answers the model."""
-    job = api.post(
-        "/jobs:train",
-        {
-            "project_id": cell.project,
-            "dataset_id": cell.dataset,
-            "policy": "act",
-            "model_name": name,
-            "max_steps": steps,
-            "checkpoint_every": max(1, steps // 4),
-            "policy_args": POLICY_ARGS,
-        },
-    )
-    model: dict[str, Any] = api.get(f"/models/{_follow(api, job, bars, 'training')['model_id']}")
+    body = {
+        "project_id": cell.project,
+        "dataset_id": cell.dataset,
+        "policy": "act",
+        "model_name": name,
+        "max_steps": steps,
+        "checkpoint_every": max(1, steps // 4),
+        "policy_args": POLICY_ARGS,
+    }
+    with bars.line("training", "submits the job") as line:
+        ended = _followed(api, api.post("/jobs:train", body), line)
+        model: dict[str, Any] = api.get(f"/models/{ended['model_id']}")
+        line.end(f"{steps} steps, loss {model['metrics']['loss']:.3g}")
     return model
 
 
-def evaluate(api: Api, model: str, rollouts: int, bars: Progress) -> dict[str, Any]:
+def evaluate(api: Api, model: str, rollouts: int, bars: Bars) -> dict[str, Any]:
     """Rollouts of the model, the expert and a random policy on the same seeds: {who: {success_rate, mean_coverage}}."""
-    job = api.post(f"/models/{model}:evaluate", {"episodes": rollouts})
-    _follow(api, job, bars, "evaluation")
-    rollouts_by: dict[str, Any] = api.get(f"/models/{model}")["evaluations"][-1]["rollouts"]
+    with bars.line("evaluation", "submits the job") as line:
+        _followed(api, api.post(f"/models/{model}:evaluate", {"episodes": rollouts}), line)
+        rollouts_by: dict[str, Any] = api.get(f"/models/{model}")["evaluations"][-1]["rollouts"]
+        line.end(f"{rollouts} rollouts of each, same seeds")
     return rollouts_by
 
 
-def _follow(api: Api, job: dict[str, Any], bars: Progress, what: str) -> dict[str, Any]:
-    bar = bars.add_task(what, total=100)
-
-    def tell(found: dict[str, Any]) -> None:
-        bars.update(bar, completed=found["progress"], description=f"{what}: {found['message'] or found['status']}")
-
-    ended: dict[str, Any] = api.until(f"/jobs/{job['id']}", lambda found: found["end_time"] is not None, tell)
+def _followed(api: Api, job: dict[str, Any], line: Line) -> dict[str, Any]:
+    """The job once it is completed. Raises Refused with how else it ended."""
+    ended: dict[str, Any] = api.until(
+        f"/jobs/{job['id']}",
+        lambda found: found["end_time"] is not None,
+        lambda found: line.tell(_words(found), found["progress"]),
+    )
     if ended["status"] != "completed":
-        raise Refused(f"The {what} job ended {ended['status']}: {ended['reason']}")
+        line.tell(ended["status"], ended["progress"])
+        raise Refused(f"The {ended['type']} job ended {ended['status']}: {ended['reason']}")
     return ended
+
+
+def _words(job: dict[str, Any]) -> str:
+    """What goes on in it."""
+    if job["status"] == "interrupted":
+        return f"interrupted: {job['reason']}; it goes on by itself"
+    words, loss = job["message"] or job["status"], job["extra_info"].get("train/loss_step")
+    return f"{words} · loss {loss:.3g}" if loss is not None and words.startswith("step") else str(words)
 
 
 def _scores(rollouts: dict[str, Any]) -> Table:
