@@ -18,7 +18,7 @@ from actors.entity import ATTEMPTS, Entity
 from actors.log import VersionConflict, now
 from domain.errors import GetiActionError, Unavailable
 from domain.model import ExportFacts, Model, Rollouts
-from domain.training import Job, JobStatus
+from domain.training import Job, JobStatus, Train
 from settings import settings
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class TrainingActor(Entity[Job]):
         self._stop = threading.Event()
         self._ended = asyncio.Event()
         self._said_at = 0.0
-        self._said = (-1, "")
+        self._said = ("", -1, "")
 
     async def wake(self) -> None:
         """Work until the job has ended, then stop this process."""
@@ -125,18 +125,19 @@ class TrainingActor(Entity[Job]):
         from actors.learning.job import TrainSpec
         from actors.learning.policies import validate
 
-        payload = self.aggregate.payload
+        command = Train.model_validate(self.aggregate.payload)
         copied = ("max_steps", "batch_size", "num_workers", "val_split", "seed", "train_workers", "checkpoint_every")
         return TrainSpec(
             job_id=str(self.id),
             dataset_root=self._pinned_dataset(),
             job_folder=self._folder,
             cache_root=settings().storage_dir / "cache",
-            policy=payload["policy"],
-            policy_args=validate(payload["policy"], payload["policy_args"]),
-            resources_per_worker=payload["resources_per_worker"] or None,
-            export=tuple(payload["export"]),
-            **{name: payload[name] for name in copied},
+            policy=command.policy,
+            policy_args=validate(command.policy, command.policy_args),
+            resources_per_worker=command.resources_per_worker or None,
+            device=command.device,
+            export=command.export,
+            **{name: getattr(command, name) for name in copied},
         )
 
     def _pinned_dataset(self) -> Path:
@@ -182,13 +183,14 @@ class TrainingActor(Entity[Job]):
 
     def _on_install(self, progress: "InstallProgress") -> None:
         done, total = progress.done_bytes / 1e9, progress.total_bytes / 1e9
-        self._say(0, f"installing the training libraries: {done:.1f} of {total:.1f} GB · {progress.message}", {})
+        message = f"installs libraries: {done:.1f} of {total:.1f} GB · {progress.message}"
+        self._say("installing", 0, message, {})
 
     def _on_training(self, progress: "Progress") -> None:
         percent = int(99 * progress.step / progress.max_steps)
         loss = {} if progress.loss is None else {"train/loss_step": progress.loss}
-        message = progress.message or f"{progress.phase}: step {progress.step} of {progress.max_steps}"
-        self._say(percent, message, {**loss, "step": float(progress.step)})
+        message = progress.message or f"step {progress.step} of {progress.max_steps}"
+        self._say(progress.phase, percent, message, {**loss, "step": float(progress.step)})
 
     # evaluation
 
@@ -214,7 +216,7 @@ class TrainingActor(Entity[Job]):
     def _teller(self, name: str, number: int, of: int) -> Callable[[int, int], None]:
         def tell(done: int, episodes: int) -> None:
             percent = int(99 * (number + done / episodes) / of)
-            self._say(percent, f"rollouts of {name}: {done} of {episodes}", {})
+            self._say(name, percent, f"rollouts of {name}: {done} of {episodes}", {}, last=done == episodes)
 
         return tell
 
@@ -235,13 +237,13 @@ class TrainingActor(Entity[Job]):
 
     # progress
 
-    def _say(self, percent: int, message: str, extra_info: dict[str, float]) -> None:
-        """From the working thread: into the log, if it is news, every few seconds and when something else begins."""
-        same_phase = message.partition(":")[0] == self._said[1].partition(":")[0]
-        waits = same_phase and time.monotonic() - self._said_at < PROGRESS_EVENT_S
-        if waits or (percent, message) == self._said:
+    def _say(self, phase: str, percent: int, message: str, extra_info: dict[str, float], *, last: bool = False) -> None:
+        """From the working thread: into the log, if it is news, every few seconds, when another phase begins, and the
+        ``last`` of one."""
+        waits = phase == self._said[0] and not last and time.monotonic() - self._said_at < PROGRESS_EVENT_S
+        if waits or (phase, percent, message) == self._said:
             return
-        self._said, self._said_at = (percent, message), time.monotonic()
+        self._said, self._said_at = (phase, percent, message), time.monotonic()
         self.from_thread(self._progressed(percent, message, extra_info))
 
     async def _progressed(self, percent: int, message: str, extra_info: dict[str, float]) -> None:

@@ -35,9 +35,18 @@ class JobStatus(StrEnum):
 TERMINAL = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELED)
 
 
+class Device(Command):
+    """What to train on. ``index`` counts the cluster's devices of this type, node by node, the head's first: all the
+    processors of a machine are one ``cpu``, each of its cards is a ``cuda``."""
+
+    type: Literal["cpu", "cuda", "xpu", "mps"]
+    index: int = Field(0, ge=0, le=9999)
+
+
 class Train(CreateCommand):
     """A policy to train. ``max_steps`` are optimizer steps; ``val_split`` is the share of episodes held out;
-    ``resources_per_worker`` are Ray's names and amounts."""
+    ``resources_per_worker`` are Ray's names and amounts. A ``device`` binds the workers to the node that has it; each
+    claims a whole card unless ``resources_per_worker`` says otherwise, and which card of the node is Ray's choice."""
 
     project_id: UUID
     dataset_id: UUID
@@ -49,6 +58,7 @@ class Train(CreateCommand):
     val_split: float = Field(0.1, ge=0, lt=1)
     train_workers: int = Field(1, ge=1, le=64)
     resources_per_worker: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    device: Device | None = None
     checkpoint_every: int = Field(100, ge=1)
     policy_args: dict[str, Any] = Field(default_factory=dict)
     seed: int = Field(0, ge=0, lt=2**31)

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from actors.learning.export import ExportFacts
+from domain.training import Device
 
 Phase = Literal["waiting", "loading", "starting", "training", "exporting"]
 OnProgress = Callable[["Progress"], None]
@@ -46,8 +47,9 @@ class TrainInterrupted(TrainFailed):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainSpec:
     """One training run. ``dataset_root`` is a published LeRobot v3 folder, ``policy_args`` come from
-    ``policies.validate``. ``resources_per_worker`` is Ray's ({"CPU": 2} or {"GPU": 1}); without it a worker claims one
-    CPU of Ray but computes with all of the machine's cores. ``cache_root`` holds decoded frames, shared by jobs."""
+    ``policies.validate``. ``resources_per_worker`` is Ray's ({"CPU": 2} or {"GPU": 1}); without it a worker claims the
+    ``device``, or one CPU of Ray but computes with all of the machine's cores. ``cache_root`` holds decoded frames,
+    shared by jobs."""
 
     job_id: str
     dataset_root: Path
@@ -62,13 +64,15 @@ class TrainSpec:
     seed: int = 0
     train_workers: int = 1
     resources_per_worker: dict[str, float] | None = None
+    device: Device | None = None
     checkpoint_every: int = 100
     keep_checkpoints: int = 3
     export: tuple[str, ...] = ("torch", "onnx", "openvino")
 
     @property
     def uses_gpu(self) -> bool:
-        return bool((self.resources_per_worker or {}).get("GPU"))
+        on_card = self.device is not None and self.device.type == "cuda"
+        return on_card or bool((self.resources_per_worker or {}).get("GPU"))
 
 
 @dataclass(frozen=True, slots=True)

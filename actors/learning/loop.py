@@ -1,10 +1,12 @@
 """What one Ray Train worker does: decode once, train, keep checkpoints, export. Runs in the worker's own process.
 
-Only this module's functions import torch, and only there: the process that supervises pickles ``train_loop`` by name.
+Only this module's functions import torch, and only there.
 """
 
+import importlib
 import logging
 import os
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +24,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from physicalai.data import DataModule
 
+LIBRARIES = (
+    "physicalai.policies",
+    "physicalai.train",
+    "ray.train.torch",  # Ray's Lightning strategy takes for granted that somebody imported it
+    "ray.train.lightning",
+    "actors.learning.dataset",
+)
 LARGEST_PICTURE = 224  # pixels a side that ACT is given unless its arguments say otherwise
 VALIDATIONS = 5  # in a run
 VALIDATION_BATCHES = 32  # at most, each time: a check on over-fitting must not cost as much as the training
@@ -60,8 +69,12 @@ def _train(spec: TrainSpec, job: JobFolder) -> None:
 def _fit(spec: TrainSpec, job: JobFolder, telemetry: Telemetry, checkpoint: Path | None) -> None:
     info = DatasetInfo.read(spec.dataset_root)
     args = _constructor_args(spec, info)
-    frames = _decoded(spec, info, args.get("image_size"), telemetry)  # first: a broken dataset shows before the imports
+    # Side by side, for decoding is not Python's work; a broken dataset ends it without waiting for the libraries.
+    libraries = threading.Thread(target=_load_libraries, daemon=True)
+    libraries.start()
+    frames = _decoded(spec, info, args.get("image_size"), telemetry)
     telemetry.phase("starting", "loads the training libraries", force=True)
+    libraries.join()
     from lightning import seed_everything
     from physicalai.policies import get_policy
 
@@ -71,6 +84,12 @@ def _fit(spec: TrainSpec, job: JobFolder, telemetry: Telemetry, checkpoint: Path
     policy = get_policy(spec.policy, source="physicalai", **args)
     telemetry.phase("training", "prepares the first step", force=True)
     _trainer(spec, job, telemetry).fit(policy, datamodule=data, ckpt_path=checkpoint, weights_only=False)
+
+
+def _load_libraries() -> None:
+    """What the training imports anyway, and which takes its time."""
+    for name in LIBRARIES:
+        importlib.import_module(name)
 
 
 def _decoded(spec: TrainSpec, info: DatasetInfo, size: Size | None, telemetry: Telemetry) -> "dict[str, NDArray[Any]]":

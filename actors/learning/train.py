@@ -1,7 +1,7 @@
 """Run one training by Ray Train and watch over it: progress out, a stop in, and an end that can be told to a person.
 
 The calling process stays light: Ray Train's controller runs under a task of its own, the training in its workers, and
-both die with the caller.
+both die with the caller. Only the workers import torch.
 """
 
 import os
@@ -13,6 +13,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from actors.learning.cluster import Place, in_words, nodes, place
 from actors.learning.job import (
     JobFolder,
     OnProgress,
@@ -25,6 +26,7 @@ from actors.learning.job import (
     checkpoint_step,
 )
 from actors.learning.reasons import reason_of
+from domain.errors import Invalid
 
 POLL_S = 0.25
 PROGRESS_S = 1.0
@@ -43,59 +45,73 @@ def run_training(spec: TrainSpec, on_progress: OnProgress, should_stop: ShouldSt
     begin = time.monotonic()
     job = JobFolder(spec.job_folder)
     job.prepare()
-    _check(spec)
-    running = _Running(spec, job, _launch(spec), begin)
+    running = _Running(spec, job, _launch(spec, _check(spec)), begin)
     canceled = running.watch(on_progress, should_stop)
     if not canceled:
         running.check_outcome()
     return _result(job, canceled=canceled, first_step_s=running.first_step_s, seconds=time.monotonic() - begin)
 
 
-def _check(spec: TrainSpec) -> None:
-    """What can be known before a worker is started."""
+def _check(spec: TrainSpec) -> Place:
+    """What can be known before a worker is started; the cluster may have shrunk since the job was accepted."""
     if not (spec.dataset_root / "meta" / "info.json").is_file():
         raise TrainFailed("The dataset has no published version to train on: save an episode first.")
-    cluster = ray.cluster_resources()
-    for resource, amount in (spec.resources_per_worker or {"CPU": 1}).items():
-        if amount * spec.train_workers > cluster.get(resource, 0):
-            raise TrainFailed(
-                f"The cluster has {cluster.get(resource, 0):g} {resource}, the job asks for {spec.train_workers} "
-                f"workers with {amount:g} each: choose fewer workers or another device."
-            )
+    try:
+        return place(nodes(), spec.train_workers, spec.resources_per_worker, spec.device)
+    except Invalid as error:
+        raise TrainFailed(error.detail) from None
 
 
-def _launch(spec: TrainSpec) -> Any:
+def _launch(spec: TrainSpec, place: Place) -> Any:
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     task: Any = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(_fit)
-    return task.options(name=f"train-{spec.job_id}", scheduling_strategy=here).remote(spec)
+    return task.options(name=f"train-{spec.job_id}", scheduling_strategy=here).remote(spec, place)
 
 
-def _fit(spec: TrainSpec) -> None:
+def _fit(spec: TrainSpec, place: Place) -> None:
     """The task: Ray Train's driver. Its controller and workers die with this process."""
     os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = START_TIMEOUT_S
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"  # relative paths mean in a worker what they mean here
+    os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"  # a process more, for a warning that nobody here reads
+    job = JobFolder(spec.job_folder)
+    job.write_progress(_waiting(spec, "loads Ray Train"))
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-    from actors.learning.loop import train_loop
+    from actors.learning.backend import TorchInWorkers
 
-    trainer = TorchTrainer(
-        train_loop,
+    trainer = DataParallelTrainer(
+        _train_loop,
         train_loop_config={"spec": spec},
+        backend_config=TorchInWorkers(),
         scaling_config=ScalingConfig(
             num_workers=spec.train_workers,
             use_gpu=spec.uses_gpu,
-            resources_per_worker=spec.resources_per_worker or {"CPU": 1},
+            resources_per_worker=place.claim,
+            label_selector=place.labels,
         ),
-        torch_config=TorchConfig(backend="nccl" if spec.uses_gpu else "gloo"),
         # No retries by Ray Train: it would repeat plain bugs too, and who counts attempts is the job's owner.
         run_config=RunConfig(
             name=f"{spec.job_id}-{time.time_ns()}",
-            storage_path=str(JobFolder(spec.job_folder).ray.absolute()),
+            storage_path=str(job.ray.absolute()),
             failure_config=FailureConfig(max_failures=0),
         ),
     )
+    many = spec.train_workers > 1
+    workers = f"{spec.train_workers} workers" if many else "a worker"
+    job.write_progress(_waiting(spec, f"waits for {workers} ({in_words(place.claim)}{' each' if many else ''})"))
     trainer.fit()
+
+
+def _train_loop(config: dict[str, Any]) -> None:
+    """What is pickled, by name: its module is light, so that the driver needs nothing that only workers need."""
+    from actors.learning.loop import train_loop
+
+    train_loop(config)
+
+
+def _waiting(spec: TrainSpec, message: str) -> Progress:
+    return Progress("waiting", 0, spec.max_steps, message=message)
 
 
 @dataclass(slots=True)
@@ -161,16 +177,10 @@ class _Running:
         if not final and now - self.told < PROGRESS_S:
             return
         self.told = now
-        self.last = self.job.progress() or self._waiting()
+        self.last = self.job.progress() or _waiting(self.spec, "starts a process")
         if self.first_step_s is None and self.last.step:
             self.first_step_s = now - self.begin
         on_progress(self.last)
-
-    def _waiting(self) -> Progress:
-        spec, claim = self.spec, self.spec.resources_per_worker or {"CPU": 1}
-        wanted = ", ".join(f"{amount:g} {resource}" for resource, amount in claim.items())
-        message = f"waits for {spec.train_workers} training workers to start ({wanted} each)"
-        return Progress("waiting", 0, spec.max_steps, message=message)
 
 
 def _result(job: JobFolder, *, canceled: bool, **times: Any) -> TrainResult:

@@ -1,5 +1,6 @@
 """Training and evaluation jobs, and what can be trained."""
 
+import asyncio
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,15 @@ async def policies() -> list[dict[str, Any]]:
 
 @router.post("/jobs:train", status_code=202)
 async def train(command: Train, write: Writing) -> Response:
-    """Checked at submit: the policy is known, the dataset has episodes. The job is watched at /api/jobs/{id}."""
+    """Checked at submit: the policy is known, the dataset has episodes, the cluster has the device and room for the
+    workers. The job is watched at /api/jobs/{id}."""
+    from actors.learning.cluster import nodes, place
     from actors.learning.policies import validate
 
     validate(command.policy, command.policy_args)
     write.gateway.refer(command.project_id, Dataset, [command.dataset_id])
     dataset = write.gateway.load(Dataset, command.dataset_id)
+    place(await asyncio.to_thread(nodes), command.train_workers, command.resources_per_worker, command.device)
     id = write.new_id(command.id)
     return await _submit(write, Job.train(id, model_id_of(id), command, dataset, now()))
 

@@ -180,7 +180,7 @@ def recorded(server: Server) -> Cell:
 @pytest.fixture(scope="session")
 def trained(server: Server, recorded: Cell) -> dict[str, Any]:
     """The job that trained a policy on it, ended."""
-    return ended(server.api, submit(server.api, recorded))
+    return ended(server.api, submit(server.api, recorded, device={"type": "cpu", "index": 0}))
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Whatever is sent: a problem document that says what to mend, no word of the server's insides, nothing half done."""
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -204,6 +205,9 @@ WRONG: list[tuple[str, Json, str]] = [
     ("jobs:train", {"resources_per_worker": {"GPU": -1}}, "resources_per_worker.GPU"),
     ("jobs:train", {"resources_per_worker": {"\ud800": 1}}, "resources_per_worker"),
     ("jobs:train", {"policy_args": 1}, "policy_args"),
+    ("jobs:train", {"device": {"type": "abacus", "index": 0}}, "device.type"),
+    ("jobs:train", {"device": {"type": "cuda", "index": -1}}, "device.index"),
+    ("jobs:train", {"device": "cuda:0"}, "device"),
 ]
 
 
@@ -233,9 +237,13 @@ def test_what_cannot_be_trained_is_told_at_submit(
         "invalid_policy_args": training(cell, policy_args={"chunk_size": 0}),
         "dataset_empty": training(cell),
         "unknown_dataset": training(cell, dataset_id=elsewhere.dataset),
+        "unknown_device": training(cell, device={"type": "cuda", "index": 9000}),
+        "not_enough_resources": training(cell, train_workers=64, resources_per_worker={"CPU": 1000}),
     }
-    for code, body in refusals.items():
-        assert problem(server, http.post("/api/jobs:train", json=body), 422)["error_code"] == code
+    told = {code: problem(server, http.post("/api/jobs:train", json=body), 422) for code, body in refusals.items()}
+    assert {code: each["error_code"] for code, each in told.items()} == {code: code for code in refusals}
+    for code in ("unknown_device", "not_enough_resources"):
+        assert re.search(r"there is \d+ CPU.* on 127\.0\.0\.1", told[code]["detail"])
 
 
 def test_what_a_body_names_must_be_there(server: Server, http: httpx.Client, cell: Cell, elsewhere: Cell) -> None:

@@ -18,9 +18,11 @@ import ray
 from ray import cloudpickle
 
 from actors.learning import policies
+from actors.learning.cluster import nodes, place
 from actors.learning.install import installed
 from actors.learning.job import JobFolder, Progress, TrainFailed, TrainInterrupted, TrainResult, TrainSpec
 from actors.learning.train import run_training
+from domain.training import Device
 
 pytestmark = [
     pytest.mark.train,
@@ -261,7 +263,7 @@ def test_what_cannot_be_trained_is_refused_before_it_starts(spec: TrainSpec, clu
     with pytest.raises(TrainFailed, match="save an episode first"):
         Watched().run(nowhere)
     greedy = dataclasses.replace(spec, job_folder=tmp_path / "job", resources_per_worker={"GPU": 4.0})
-    with pytest.raises(TrainFailed, match="has 0 GPU"):
+    with pytest.raises(TrainFailed, match="4 GPU each do not fit: there is 2 CPU"):
         Watched().run(greedy)
 
 
@@ -272,3 +274,15 @@ def test_two_workers_train_together(spec: TrainSpec, cluster: None, tmp_path: Pa
     )
     result = Watched().run(pair)
     assert (result.status, result.steps) == ("completed", 20)
+
+
+def test_a_device_is_found_among_the_nodes_of_a_real_cluster(cluster: None) -> None:
+    (node,) = nodes()
+    assert (node.name, node.resources["CPU"], node.devices("cpu"), node.devices("cuda")) == ("127.0.0.1", 2.0, 1, 0)
+    there = place([node], 1, None, Device(type="cpu"))
+    assert there.labels is not None
+
+    def where() -> str:
+        return str(ray.get_runtime_context().get_node_id())
+
+    assert ray.get(ray.remote(num_cpus=1, label_selector=there.labels)(where).remote()) == node.id
