@@ -45,20 +45,24 @@ def rebuild(log: Log, names: Collection[str] = (), told: Told = lambda _done, _t
     views = _chosen(names)
     with log.failures(), log.engine.connect() as connection:
         connection.detach()  # the tables go with it
-        with connection.begin():
-            fresh = Fresh(connection, views)
-        events = 0
-        for page in batched(log.read(), BATCH):
-            with connection.begin():
-                fresh.take_in(page)
-            events += len(page)
-            told(fresh.position, max(fresh.position, log.position()))
-        with connection.begin():
-            repaired = fresh.compare()
+        fresh = Fresh(connection, views)
+        events = _read_on(log, fresh, told)
+        repaired = fresh.compare()
+        events += _read_on(log, fresh, told)  # what came while they were compared, so that little is left
         with log.turn(connection):
-            late = list(log.read(after=fresh.position))
-            fresh.swap(late)
-    return Rebuilt(events + len(late), repaired, fresh.poisoned)
+            last = list(log.read(after=fresh.position))
+            fresh.swap(last)
+    return Rebuilt(events + len(last), repaired, fresh.poisoned)
+
+
+def _read_on(log: Log, fresh: Fresh, told: Told) -> int:
+    """Fold what is in the log by now; how many events."""
+    events = 0
+    for page in batched(log.read(after=fresh.position), BATCH):
+        fresh.take_in(page)
+        events += len(page)
+        told(fresh.position, max(fresh.position, log.position()))
+    return events
 
 
 def build_missing(log: Log) -> None:

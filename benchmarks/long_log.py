@@ -8,6 +8,8 @@ from itertools import batched, islice
 from typing import Any
 from uuid import UUID, uuid5
 
+from sqlalchemy import Connection
+
 from actors import claims
 from actors.log import Log
 from domain.aggregate import Aggregate, DomainEvent
@@ -38,11 +40,16 @@ def append_all(log: Log, happened: Iterable[DomainEvent]) -> int:
     for page in batched(happened, BATCH):
         recorded = list(enumerate(page, start=count + 1))
         with log.engine.connect() as connection, log.turn(connection):
-            connection.execute(tables.events.insert(), [_row(event) for event in page])
+            insert(connection, page)
             bulk.write(connection, fold.changes_of(recorded, {"claims": claims.VIEW}))
             fold.fold(connection, recorded)
         count += len(page)
     return count
+
+
+def insert(connection: Connection, happened: Iterable[DomainEvent]) -> None:
+    """The events alone, as the log keeps them."""
+    connection.execute(tables.events.insert(), [_row(event) for event in happened])
 
 
 def _row(event: DomainEvent) -> dict[str, Any]:

@@ -39,10 +39,12 @@ from projections.poison import Poison
 from projections.tables import positions
 from projections.views import VIEWS
 
+_PATIENT = "SET idle_in_transaction_session_timeout = 0; SET lock_timeout = '60s'"
+"""While nobody waits for us a slow machine may take its time, and at the end we queue behind whoever writes."""
+
 
 class Fresh:
-    """The tables of some views, made anew on a connection that is used for nothing else. Each method runs inside the
-    caller's transaction.
+    """The tables of some views, made anew on a connection that is used for nothing else.
 
     ``position`` is how far they are; ``poisoned`` the views that could not be built, which are left as they were."""
 
@@ -50,36 +52,54 @@ class Fresh:
         self._connection = connection
         self._views = dict(views)
         self._into = {table: _fresh(table) for view in views.values() for table in view.tables}
+        self._to_replace: list[Table] = []
+        self._since: list[Recorded] | None = None
         self.position = 0
         self.poisoned: dict[str, Poison] = {}
-        for table in self._into:
-            _create(connection, _fresh(table))
-            _create(connection, _differing(table))
+        with connection.begin():
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql(_PATIENT)
+            for table in self._into:
+                _create(connection, _fresh(table))
+                _create(connection, _differing(table))
 
     def take_in(self, recorded: Sequence[Recorded]) -> None:
         """Fold the next events of the log."""
+        with self._connection.begin():
+            self._take_in(recorded)
+
+    def _take_in(self, recorded: Sequence[Recorded]) -> None:
         found = take_in(self._connection, recorded, self._views, self._into)
         self.poisoned |= found
         for name in found:
             del self._views[name]
+        if self._since is not None:
+            self._since += recorded
         self.position = recorded[-1][0]
 
     def compare(self) -> int:
         """Note which rows of the live tables are not as they should be; how many there are. An event that is folded
         into both later on makes no new difference."""
-        return sum(self._compare(table) for table in self._tables())
+        with self._connection.begin():
+            found = {table: self._compare(table) for table in self._tables()}
+        self._to_replace = [table for table, count in found.items() if count]
+        self._since = []
+        return sum(found.values())
 
     def swap(self, recorded: Sequence[Recorded]) -> None:
-        """Make the live tables equal and unpark their views. Under the writers' lock, with the events that came after
-        the comparison."""
+        """Make the live tables equal and unpark their views, in the writer's transaction, with the events that came
+        after ``position``."""
+        if self._connection.dialect.name == "postgresql":
+            self._connection.exec_driver_sql("RESET idle_in_transaction_session_timeout")
         before = standings(self._connection)
         if recorded:
-            self.take_in(recorded)
+            self._take_in(recorded)
         for table in self._tables():
-            _replace(self._connection, table)
+            if table in self._to_replace:
+                _replace(self._connection, table)
         # Rows that were found equal have since had these events too, but for the views that do not follow the log.
         behind = {name: view for name, view in self._views.items() if name in before and before[name].is_behind}
-        write(self._connection, changes_of(recorded, behind))
+        write(self._connection, changes_of(self._since or (), behind))
         rows = [_standing(name, self.position) for name in self._views if name in VIEWS]
         rows += [_standing(name, before[name].position, why.reason) for name, why in self._newly_parked(before)]
         if rows:
