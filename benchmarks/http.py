@@ -89,7 +89,7 @@ def _contenders(folder: Path, stack: ExitStack) -> dict[str, str]:
     os.environ |= RAY | {"DATABASE_URL": f"sqlite:///{ours}", "STORAGE_DIR": str(folder / "storage")}
     port, other = free_port(), free_port()
     proxy = f"http://127.0.0.1:{port}"
-    stack.enter_context(_serving(port))
+    stack.enter_context(serving(port))
     for number in range(ROWS):
         httpx.post(f"{proxy}/api/projects", json={"name": f"project {number}"}, timeout=30).raise_for_status()
     _serve_bare(_copy(ours, folder / "serve.db"))
@@ -101,7 +101,7 @@ def _contenders(folder: Path, stack: ExitStack) -> dict[str, str]:
 
 
 @contextmanager
-def _serving(port: int) -> Iterator[None]:
+def serving(port: int) -> Iterator[None]:
     """Our own application behind a Serve proxy."""
     import ray
     from ray import serve

@@ -19,8 +19,8 @@ KEEP_ALIVE_S = 15.0
 MAX_STREAMS = 500
 MAX_BYTES = 1024 * 1024
 PAGE = 200
-# What many watch is told them less often, several changes at a time: what each telling costs is Serve's, by the reader.
-PACE_S = 0.0003
+# Telling a change costs Serve about this much a stream: many streams are told less often, and more at a time.
+PACE_S = 0.001
 
 logger = logging.getLogger(__name__)
 
