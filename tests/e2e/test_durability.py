@@ -57,6 +57,15 @@ def tables(server: Server) -> dict[str, list[Any]]:
     return found
 
 
+def forget(server: Server, *views: str) -> None:
+    """As if they were new in the release that starts next."""
+    with sqlite3.connect(server.database) as connection:
+        for view in views:
+            connection.execute(f"DELETE FROM {view}")
+            connection.execute("DELETE FROM positions WHERE view = ?", (view,))
+    connection.close()
+
+
 @pytest.mark.timeout(600)
 async def test_the_same_system_stands_after_killing_everything(
     server: Server, trained: dict[str, Any], page: Page
@@ -67,6 +76,7 @@ async def test_the_same_system_stands_after_killing_everything(
     before = everything(server)
     assert trained["model_id"] in str(before)
     await asyncio.to_thread(server.kill_everything)
+    forget(server, "datasets", "episodes")
     await page.wait_for_selector("#connection >> text=The server does not answer", timeout=START_MS)
 
     await asyncio.to_thread(server.start)

@@ -20,7 +20,7 @@ from domain.aggregate import DomainEvent
 from domain.camera import Camera, SimulatedCamera
 from domain.project import Project
 from projections import schema, tables
-from projections.changes import Change, Put, View
+from projections.changes import Change, Drop, Put, View
 from projections.fold import Standing
 from projections.views import VIEWS
 from settings import Settings
@@ -42,8 +42,8 @@ def _raises(position: int, event: DomainEvent) -> Iterable[Change]:
 
 
 def _half_a_row(position: int, event: DomainEvent) -> Iterable[Change]:
-    """Some rows are taken in before one is refused."""
-    yield from REAL["cameras"].changes(position, event)
+    """The row that is there is gone before its successor is refused."""
+    yield Drop(tables.cameras, {"id": str(event.originator_id)})
     yield Put(tables.cameras, dict.fromkeys(tables.cameras.c.keys()) | {"id": "half"})
 
 

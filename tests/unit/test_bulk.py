@@ -19,18 +19,23 @@ pairs = Table(
     Column("key", Text, primary_key=True),
     Column("a", Integer),
     Column("b", Integer),
+    Column("kin", Text),
 )
 names, numbers = st.sampled_from("xyz"), st.integers(0, 9)
 keys = st.tuples(names, names)
 puts = st.builds(
-    lambda key, a, b: Put(pairs, {"parent": key[0], "key": key[1], "a": a, "b": b}), keys, numbers, numbers
+    lambda key, a, b, kin: Put(pairs, {"parent": key[0], "key": key[1], "a": a, "b": b, "kin": kin}),
+    keys,
+    numbers,
+    numbers,
+    names,
 )
 patches = st.builds(
     lambda key, values: Patch(pairs, key, values),
     keys,
     st.dictionaries(st.sampled_from("ab"), numbers, min_size=1),
 )
-columns = st.sampled_from(("parent", "key"))
+columns = st.sampled_from(("parent", "key", "kin"))
 drops = st.builds(lambda where: Drop(pairs, where), st.dictionaries(columns, names, min_size=1))
 
 
@@ -65,12 +70,18 @@ def test_what_is_not_there_is_left_alone(engine: Engine, change: Change) -> None
 
 
 def test_a_put_is_a_whole_row_and_a_patch_a_part_of_it(engine: Engine) -> None:
-    put = Put(pairs, {"parent": "x", "key": "y", "a": 1, "b": 2})
-    assert _after(engine, [put, Patch(pairs, ("x", "y"), {"b": 3})]) == {("x", "y", 1, 3)}
+    put = Put(pairs, {"parent": "x", "key": "y", "a": 1, "b": 2, "kin": "z"})
+    assert _after(engine, [put, Patch(pairs, ("x", "y"), {"b": 3})]) == {("x", "y", 1, 3, "z")}
     assert _after(engine, [put, Drop(pairs, {"parent": "x"})]) == set()
-    assert _after(engine, [Drop(pairs, {"parent": "x"}), put]) == {("x", "y", 1, 2)}
+    assert _after(engine, [Drop(pairs, {"parent": "x"}), put]) == {("x", "y", 1, 2, "z")}
 
 
 def test_changes_of_nothing_send_nothing() -> None:
     with create_engine("sqlite://").connect() as without_tables:
         write(without_tables, [])
+
+
+def test_a_drop_means_rows_as_they_are_and_not_as_they_were(engine: Engine) -> None:
+    was, now = ({"parent": "x", "key": "y", "a": 1, "b": 2, "kin": kin} for kin in "xz")
+    drop = Drop(pairs, {"kin": "x"})
+    assert _after(engine, [drop, Put(pairs, was), Put(pairs, now), drop]) == {("x", "y", 1, 2, "z")}

@@ -87,6 +87,12 @@ def test_release_lets_go_of_a_slot_or_of_everything(take: Take, connection: Conn
     assert keys(connection, ANN) == set()
 
 
+def test_an_exclusive_key_takes_the_place_of_no_shared_one(take: Take, connection: Connection) -> None:
+    take(ANN, Hold("use:1", "devices", shared=True), Hold("device:1", "devices"))
+    take(ANN, Hold("device:2", "devices"))
+    assert keys(connection, ANN) == {"use:1", "device:2"}
+
+
 REFUSALS = {f"device:{THING}": DeviceLocked, f"use:{THING}": InUse, "busy:p": InUse, "member:p": Conflict}
 
 
