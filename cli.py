@@ -16,8 +16,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlalchemy.exc import OperationalError
 
-import launch
 from domain.errors import GetiActionError
+from launch.claims import CannotStart, address
+from launch.server import await_ready, serve_until_stopped
 from settings import PROJECT, Settings, settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -34,7 +35,7 @@ class Truth(StrEnum):
 @app.command()
 def serve() -> None:
     """Serve HTTP and WebRTC until Ctrl-C."""
-    launch.serve_until_stopped(settings())
+    serve_until_stopped(settings())
 
 
 @app.command()
@@ -140,14 +141,14 @@ def _server(config: Settings) -> Iterator[str]:
     """The server that runs, or one of our own for as long as it is needed."""
     from client.api import Api
 
-    url = launch.address(config)
+    url = address(config)
     if Api(url).is_up():
         yield url
         return
     out.print("No server runs here; starting one for this.")
     process = subprocess.Popen([sys.executable, "-m", "cli", "serve"], cwd=PROJECT)
     try:
-        launch.await_ready(config, process.poll)
+        await_ready(config, process.poll)
         yield url
     finally:
         process.terminate()
@@ -160,7 +161,7 @@ def main() -> None:
 
     try:
         app()
-    except (launch.CannotStart, Refused) as error:
+    except (CannotStart, Refused) as error:
         out.print(f"[red]{error}[/red]")
         sys.exit(1)
     except GetiActionError as error:

@@ -135,6 +135,7 @@ async def _page() -> FileResponse:
     name="api",
     max_ongoing_requests=1000,
     graceful_shutdown_timeout_s=5,
+    graceful_shutdown_wait_loop_s=0.5,
     ray_actor_options={"num_cpus": 0},
     logging_config={"log_level": "WARNING", "enable_access_log": False},
 )

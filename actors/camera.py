@@ -133,6 +133,8 @@ class CameraActor(Entity[Camera]):
     async def let_go(self) -> None:
         await self.abort_take()
         await self._disconnect("nobody needs it")
+        if self._rest is not None and not self.needed:  # who stays after all goes on looking when to rest
+            self._rest.cancel()
 
     async def _stream(self) -> "StreamProfile":
         """Open the device if it is not; return once a real frame came. Raises DeviceError with the reason."""

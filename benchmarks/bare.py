@@ -15,7 +15,7 @@ import orjson
 START_S = 240.0
 DATASET = ("id", "project_id", "environment_id", "name", "default_task", "episodes", "frames", "fps", "size_bytes")
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000")
-# Ray reads these when it is imported: what launch.py sets for the server too.
+# Ray reads these when it is imported: what launch/server.py sets for the server too.
 RAY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token"}
 LIST = "SELECT id, name, created_at, updated_at FROM projects ORDER BY created_at, id"
 DATASETS = f"SELECT {', '.join(DATASET)} FROM datasets ORDER BY created_at, id"

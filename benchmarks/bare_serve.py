@@ -40,7 +40,7 @@ def start_ray() -> None:
     """A Ray of its own on loopback, with the dashboard that Serve users have."""
     import ray
 
-    from launch import OBJECT_STORE_BYTES
+    from launch.server import OBJECT_STORE_BYTES
 
     ray.init(
         address="local",

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from .kit import ended, open_session, record, submit
 START_S = 240.0
 STOP_S = 10.0
 REST_S = 3
+NOISE = ("Task was destroyed but it is pending", "will not be applied")
 ICE_SERVERS = [
     {"urls": ["stun:127.0.0.1:9"]},
     {"urls": "turn:127.0.0.1:9", "username": "lab", "credential": "secret"},
@@ -65,18 +66,31 @@ class Server:
             command, cwd=PROJECT, env=self._environment, text=True, capture_output=True, timeout=timeout
         )
 
-    def start(self) -> "Server":
+    def begin(self) -> None:
+        """Start it, and do not wait."""
         with self.log.open("ab") as log:
             command = [sys.executable, "-m", "cli", "serve"]
             self.process = subprocess.Popen(
                 command, cwd=PROJECT, env=self._environment, stdout=log, stderr=log, start_new_session=True
             )
+
+    def start(self) -> "Server":
+        self.begin()
+        self._until(self.api.is_up)
+        return self
+
+    def says(self, words: str) -> str:
+        """All that it has said, once these words are in it."""
+        self._until(lambda: words in self.log.read_text())
+        return self.log.read_text()
+
+    def _until(self, condition: Callable[[], bool]) -> None:
+        assert self.process is not None
         deadline = time.monotonic() + START_S
-        while not self.api.is_up():
+        while not condition():
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.3)
-        return self
+            time.sleep(0.2)
 
     def processes(self, title: str = "") -> list[psutil.Process]:
         """All processes of this server, or those whose title begins so ("ray::CameraActor")."""
@@ -96,19 +110,27 @@ class Server:
         kill_family(self.process)
         self.process = None
 
-    def stop(self, number: signal.Signals = signal.SIGINT) -> float:
-        """End it as Ctrl-C in a terminal does, which signals the whole group; how many seconds it took. Fails when
-        anything of it is left running."""
+    def stop(
+        self, number: signal.Signals = signal.SIGINT, kill: Callable[[int, signal.Signals], None] = os.killpg
+    ) -> float:
+        """End it as Ctrl-C in a terminal does, which signals the whole group (``os.kill``: the process alone); how many
+        seconds it took. Fails when anything of it is left running."""
         assert self.process is not None
-        everybody = self.processes()
         began = time.monotonic()
-        os.killpg(self.process.pid, number)
+        kill(self.process.pid, number)
         self.process.wait(60)
         seconds = time.monotonic() - began
-        _, left = psutil.wait_procs(everybody, timeout=2)
-        assert not left, [_title(each) for each in left]
+        left = [_title(each) for each in psutil.process_iter() if self._started(each)]
+        assert not left, left
         self.process = None
         return seconds
+
+    def _started(self, process: psutil.Process) -> bool:
+        """Whether it is of this server, whoever its parent is: it inherited the name of a folder that is only ours."""
+        try:
+            return process.environ().get("STORAGE_DIR") == str(self.storage)
+        except psutil.Error:
+            return False
 
 
 def free_port() -> int:
@@ -155,6 +177,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         assert any(line == "event: hello" for line in lines)
         assert shared.stop() < STOP_S
         assert any('"reason":"stopping"' in line for line in lines)
+    said = shared.log.read_text()
+    assert not [noise for noise in NOISE if noise in said]
 
 
 @pytest.fixture

@@ -1,25 +1,27 @@
-"""Starting and being in somebody's way. The shared server's end shows that stopping is quick and leaves nothing."""
+"""Starting, being in somebody's way, and stopping. The shared server's end shows that Ctrl-C leaves nothing."""
 
+import os
+import signal
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
+from client.demo import CAMERA
 from settings import PROJECT
 
-from .conftest import Server, free_port, kill_family
+from .conftest import STOP_S, Server, free_port, kill_family
 
 pytestmark = pytest.mark.slow
 
 
 def test_it_says_where_it_stands(server: Server) -> None:
-    deadline = time.monotonic() + 30
-    while "Ready after" not in (said := server.log.read_text()):
-        assert time.monotonic() < deadline, said
-        time.sleep(0.2)
+    said = server.says("Ready after")
     assert server.url in said
     assert str(server.database) in said
     assert str(server.storage) in said
@@ -31,6 +33,57 @@ def test_a_second_start_is_told_who_runs(server: Server) -> None:
     assert same_database.returncode == 1
     assert f"process {server.process.pid}" in same_database.stdout
     assert server.url in same_database.stdout
+
+
+def test_the_dashboard_shows_actors_by_name(server: Server) -> None:
+    """To whoever has the token that README.md tells how to get."""
+    cameras = f"/projects/{server.api.post('/projects', {'name': 'dashboard'})['id']}/cameras"
+    camera = f"{cameras}/{server.api.post(cameras, CAMERA | {'name': 'seen'})['id']}"
+    server.api.post(f"{camera}:connect")
+    url = f"http://127.0.0.1:{server.environment['DASHBOARD_PORT']}/logical/actors"
+    assert httpx.get(url, timeout=30).status_code == 401
+    ray = Path(sys.executable).with_name("ray")
+    token = subprocess.run([ray, "get-auth-token"], text=True, capture_output=True, check=True, timeout=60).stdout
+    deadline = time.monotonic() + 30
+    while "CameraActor(seen)" not in (names := _names(url, token)):
+        assert time.monotonic() < deadline, names
+        time.sleep(0.2)
+    server.api.post(f"{camera}:disconnect")
+
+
+def _names(url: str, token: str) -> set[str]:
+    found = httpx.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=30).raise_for_status().json()
+    return {actor["reprName"] for actor in found["data"]["actors"].values() if actor["state"] == "ALIVE"}
+
+
+@pytest.mark.parametrize(
+    ("words", "number"), [("Starting Ray", signal.SIGINT), ("Starting the server", signal.SIGTERM)]
+)
+def test_it_stops_while_it_starts(own_server: Server, words: str, number: signal.Signals) -> None:
+    own_server.begin()
+    own_server.says(words)
+    assert own_server.stop(number, kill=os.kill) < STOP_S
+
+
+def test_haproxy_serves_where_http_listens_and_nowhere_else(tmp_path: Path) -> None:
+    ports = {f"RAY_SERVE_HAPROXY_{name}_PORT": str(free_port()) for name in ("STATS", "METRICS")}
+    server = Server(tmp_path, HAPROXY="true", **ports).start()
+    try:
+        made = server.api.post("/projects", {"name": "through HAProxy"})
+        assert made in server.api.get("/projects")
+        wanted = {("127.0.0.1", port) for port in (server.port, *map(int, ports.values()))}
+        assert _listening(server, "haproxy") == wanted
+        assert server.stop() < STOP_S
+    finally:
+        server.api.close()
+        if server.process is not None:
+            server.kill_everything()
+
+
+def _listening(server: Server, program: str) -> set[tuple[str, int]]:
+    """Where the server's processes of this name do."""
+    connections = [c for each in server.processes() if each.name() == program for c in each.net_connections("tcp")]
+    return {tuple(c.laddr) for c in connections if c.status == psutil.CONN_LISTEN}
 
 
 @pytest.mark.parametrize("setting", ["PORT", "DASHBOARD_PORT"])

@@ -20,7 +20,7 @@ LOCKS = {"base": "requirements.lock", "train": "requirements-train.lock", "dev":
 PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>\S+)", re.MULTILINE)
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())
 SHIPPED: list[str] = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]
-ROOMS = {*PYPROJECT["tool"]["importlinter"]["root_packages"], "cli", "launch", "serve_app", "settings"}
+ROOMS = {*PYPROJECT["tool"]["importlinter"]["root_packages"], "cli", "serve_app", "settings"}
 # What physicalai-train chooses for us: pinning these beside it could only contradict it.
 WITH_PHYSICALAI = {"physicalai", "torch", "torchvision", "lightning", "lerobot", "openvino", "onnx", "onnxruntime"}
 

@@ -1,51 +1,46 @@
-"""Serve on this machine: a Ray of our own, Ray Serve in front, one word to say who else runs, and a clean end."""
+"""The road up, Ray first and Ray Serve on it, a word to say where it answers, and the road down."""
 
-import fcntl
-import json
+import asyncio
 import logging
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 import httpx
 import psutil
 from rich.console import Console
 from sqlalchemy import make_url
 
+from launch import haproxy
+from launch.claims import CannotStart, address, claim
+from launch.guard import guard
 from projections import database, schema
 from settings import LOOPBACK, PROJECT, Settings
 
 READY_S = 180.0
-SHUTDOWN_S = 4.0
-END_STREAMS_S = 1.5
-END_S = 3.0
+STOP_S = 7.0  # for everything, of which
+SHUTDOWN_S = 3.0  # for the requests that are being answered
+LEFT_S = 1.0
 OBJECT_STORE_BYTES = 200 * 1024 * 1024  # frames never go there
 
 say = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-class CannotStart(Exception):
-    """Why the server does not start, and what to do."""
 
 
 def serve_until_stopped(config: Settings) -> None:
     """Start everything, say where it answers, and stay until Ctrl-C or SIGTERM. Raises CannotStart."""
     began = time.monotonic()
     _listen_for_the_end()
-    family: list[psutil.Process] = []
     with ExitStack() as stack:
-        stack.callback(_end_family, family)
         try:
-            _claim(config, stack)
+            claim(config, stack)
+            guard(STOP_S, LEFT_S)
             _start_ray(config, stack)
             _listen_for_the_end()  # Ray has put handlers of its own there
             _start_serve(config, stack)
@@ -53,17 +48,6 @@ def serve_until_stopped(config: Settings) -> None:
             threading.Event().wait()
         except KeyboardInterrupt:
             say.print("Stopping …")
-        finally:  # Ray's processes are noted before its shutdown: afterwards nobody knows whose they were
-            family.extend(psutil.Process().children(recursive=True))
-
-
-def _end_family(family: list[psutil.Process]) -> None:
-    """Whatever we started ends with us: what is left a moment after Ray's own shutdown is killed."""
-    _, left = psutil.wait_procs(family, timeout=END_S)
-    for process in left:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(left, timeout=1)
 
 
 def _listen_for_the_end() -> None:
@@ -79,70 +63,9 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _claim(config: Settings, stack: ExitStack) -> None:
-    """One server a database, a storage folder and a port."""
-    config.storage_dir.mkdir(parents=True, exist_ok=True)
-    folders = {"storage folder": config.storage_dir / ".server"}
-    if path := database.sqlite_path(config.database_url):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folders["database"] = path.with_name(f"{path.name}.server")
-    for what, path in folders.items():
-        stack.enter_context(_only_one(what, path, config))
-    _check_ports(config)
-
-
-@contextmanager
-def _only_one(what: str, path: Path, config: Settings) -> Iterator[None]:
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CannotStart(f"The {what} is in use by {_holder(file)}. Stop it, or set other ones in .env.") from None
-        file.truncate(0)
-        json.dump({"pid": os.getpid(), "url": address(config), "since": datetime.now(UTC).isoformat()}, file)
-        file.flush()
-        yield
-        file.truncate(0)
-
-
-def _holder(file: TextIO) -> str:
-    file.seek(0)
-    try:
-        known = json.load(file)
-    except ValueError:
-        return "another server that is just starting"
-    return f"the server at {known['url']} (process {known['pid']}, since {known['since']})"
-
-
-def _check_ports(config: Settings) -> None:
-    """Ours, and the dashboard's unless the system chooses it or a cluster has its own. Raises CannotStart."""
-    wanted = {"PORT": config.port}
-    if config.dashboard_port and not os.environ.get("RAY_ADDRESS"):
-        wanted["DASHBOARD_PORT"] = config.dashboard_port
-    for name, port in wanted.items():
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((config.host, port))
-            except OSError as error:
-                who = _listener(port)
-                raise CannotStart(f"Port {port} is taken by {who}. Stop it, or set {name} to another one.") from error
-
-
-def _listener(port: int) -> str:
-    try:
-        connections = psutil.net_connections("tcp")
-    except psutil.AccessDenied:
-        return "another program"
-    pid = next((c.pid for c in connections if c.laddr and c.laddr.port == port and c.status == "LISTEN"), None)
-    if pid is None:
-        return "another program"
-    return f"process {pid} ({' '.join(' '.join(psutil.Process(pid).cmdline()).split())[:120]})"
-
-
 def _start_ray(config: Settings, stack: ExitStack) -> None:
     """Ray reads its environment when it is imported, so that comes first."""
-    _ray_environment(config)
+    _ray_environment(config, stack)
     import ray
     from ray._private.services import find_gcs_addresses
 
@@ -188,14 +111,21 @@ def _patiently[T](start: Callable[[], T]) -> T:
         if "timed out during startup" not in str(error):
             raise
         say.print("This machine is very busy: Ray did not start in time. Trying once more …")
-        _end_family(psutil.Process().children(recursive=True))
+        _kill_children()
     try:
         return start()
     except Exception as error:
         raise CannotStart(f"Ray does not start: {error}. Try again when the machine is less busy.") from error
 
 
-def _ray_environment(config: Settings) -> None:
+def _kill_children() -> None:
+    """What the first try has left; who is overlooked here becomes the guard's."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def _ray_environment(config: Settings, stack: ExitStack) -> None:
     """What Ray's processes read when they start."""
     defaults = {
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -203,7 +133,10 @@ def _ray_environment(config: Settings) -> None:
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",
         "RAY_DEDUP_LOGS": "0",
         "RAY_SERVE_ENABLE_HA_PROXY": "1" if config.haproxy else "0",
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",  # the third time that this runs out, Serve gives up
     }
+    if config.haproxy:
+        defaults |= haproxy.environment(config.host, stack)
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH", "")]))
@@ -212,16 +145,21 @@ def _ray_environment(config: Settings) -> None:
 def _start_serve(config: Settings, stack: ExitStack) -> None:
     say.print("Starting the server …")
     from ray import serve
+    from ray.exceptions import RayError
 
     import serve_app
 
-    serve.start(
-        http_options={"host": config.host, "port": config.port},
-        logging_config={"log_level": "WARNING", "enable_access_log": False},
-    )
-    stack.callback(_within, SHUTDOWN_S, serve.shutdown)
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # a library's, as everywhere
+    try:
+        serve.start(
+            http_options={"host": config.host, "port": config.port},
+            logging_config={"log_level": "WARNING", "enable_access_log": False},
+        )
+    except (TimeoutError, RayError) as error:
+        raise CannotStart(f"Ray Serve does not start: {error} Try again when the machine is less busy.") from error
+    stack.callback(_end_serve)
     api = serve.run(serve_app.app, name="geti-action", route_prefix="/", blocking=False)
-    stack.callback(_within, END_STREAMS_S, lambda: _end_streams(api))
+    stack.callback(_end_streams, api)
     await_ready(config)
 
 
@@ -231,6 +169,15 @@ def _end_streams(api: Any) -> None:
         api.broadcast("end_streams").results(timeout_s=END_STREAMS_S)
     except Exception as error:  # a replica that is dead or stuck has no streams to wait for, or is killed in the end
         say.print(f"Live updates end with their server ({type(error).__name__}).")
+
+
+def _end_serve() -> None:
+    """Let requests end that are being answered; what is left of it ends with Ray. The time is up inside of Serve's own
+    call: one that went on in a thread would meet Ray's end, and Ray then ends the whole process on the spot."""
+    from ray import serve
+
+    with suppress(TimeoutError):
+        asyncio.run(asyncio.wait_for(serve.shutdown_async(), SHUTDOWN_S))
 
 
 def await_ready(config: Settings, ended: Callable[[], int | None] = lambda: None) -> None:
@@ -246,13 +193,6 @@ def await_ready(config: Settings, ended: Callable[[], int | None] = lambda: None
             raise CannotStart("The server ended while it started; what it said above tells why.")
         time.sleep(0.2)
     raise CannotStart(f"The server did not become ready within {READY_S:.0f} s; its log above says why.")
-
-
-def _within(seconds: float, work: Any) -> None:
-    """Give ``work`` so long; what is left of it ends with Ray."""
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(seconds)
 
 
 def _report(config: Settings, seconds: float) -> None:
@@ -272,9 +212,3 @@ def _found(storage: Path) -> str:
     episodes = sum(1 for _ in storage.glob("datasets/*/episodes/*/episode.json"))
     models = sum(1 for _ in storage.glob("models/*/exports"))
     return f"{episodes} episodes, {models} models"
-
-
-def address(config: Settings) -> str:
-    """Where people find the server."""
-    host = "localhost" if config.host in LOOPBACK or config.host in ("0.0.0.0", "::") else config.host  # noqa: S104
-    return f"http://{host}:{config.port}"
