@@ -18,6 +18,7 @@ from sqlalchemy.exc import OperationalError
 
 from domain.errors import GetiActionError
 from launch.claims import CannotStart, address
+from launch.postgres import embedded
 from launch.server import await_ready, serve_until_stopped
 from settings import PROJECT, Settings, settings
 
@@ -160,7 +161,8 @@ def main() -> None:
     from client.api import Refused
 
     try:
-        app()
+        with embedded():
+            app()
     except (CannotStart, Refused) as error:
         out.print(f"[red]{error}[/red]")
         sys.exit(1)

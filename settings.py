@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PROJECT = Path(__file__).resolve().parent
+EMBEDDED_POSTGRES = "embedded-postgres"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -17,7 +18,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file=PROJECT / ".env", extra="ignore", env_ignore_empty=True, frozen=True)
 
     database_url: str = Field(
-        "sqlite+aiosqlite:///./geti_action.db", description="SQLite file, or postgresql+asyncpg://user:pass@host/name"
+        "sqlite+aiosqlite:///./geti_action.db",
+        description="SQLite file, postgresql+asyncpg://user:pass@host/name, or embedded-postgres",
     )
     storage_dir: Path = Field(Path("data/storage"), description="Episodes, datasets, checkpoints and models")
     host: str = Field("127.0.0.1", description="Address to listen on; not a loopback one needs ALLOW_INSECURE=true")

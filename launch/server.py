@@ -26,6 +26,7 @@ from settings import LOOPBACK, PROJECT, Settings
 
 READY_S = 180.0
 STOP_S = 7.0  # for everything, of which
+END_STREAMS_S = 1.0
 SHUTDOWN_S = 3.0  # for the requests that are being answered
 LEFT_S = 1.0
 OBJECT_STORE_BYTES = 200 * 1024 * 1024  # frames never go there
