@@ -1,5 +1,6 @@
 """What the tests of this folder ask of a server, each over HTTP."""
 
+import asyncio
 import time
 from typing import Any
 
@@ -8,6 +9,12 @@ from client.demo import POLICY_ARGS, Cell
 
 FPS = 10
 STEPS = 20
+
+
+async def command(api: Api, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """POST without keeping the browser waiting."""
+    answer: dict[str, Any] = await asyncio.to_thread(api.post, path, body)
+    return answer
 
 
 def open_session(api: Api, cell: Cell, **body: Any) -> str:

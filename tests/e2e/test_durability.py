@@ -1,7 +1,6 @@
 """The log is the truth: kill everything, start again, and the same system stands there."""
 
 import asyncio
-import json
 import sqlite3
 from typing import Any
 
@@ -10,49 +9,38 @@ from playwright.async_api import Page
 
 from client.api import Api
 from client.demo import Cell, make_cell
+from projections.views import VIEWS
 
 from .conftest import Server
-from .kit import open_session, record, wait_for
-from .test_console import FULL_RATE, START_MS, best_rate, both_play, command, start_cell, stop_cell, until_told
+from .kit import command, open_session, record, wait_for
+from .page import FULL_RATE, START_MS, best_rate, both_play, start_cell, stop_cell, until_told
 
 pytestmark = [pytest.mark.slow, pytest.mark.train]
-VIEWS = (
-    "projects",
-    "cameras",
-    "robots",
-    "environments",
-    "datasets",
-    "episodes",
-    "recordings",
-    "recording_episodes",
-    "jobs",
-    "models",
-    "evaluations",
-)
+KINDS = ("cameras", "robots", "environments", "datasets", "models", "tasks", "jobs", "recordings?state=closed")
+TABLES = [*(table.name for view in VIEWS.values() for table in view.tables), "claims"]
 
 
 def everything(server: Server) -> dict[str, Any]:
     """What GET shows of all projects, but for the live state of devices and sessions, which a start changes."""
     found: dict[str, Any] = {"projects": server.api.get("/projects"), "jobs": server.api.get("/jobs")}
     for project in found["projects"]:
-        for kind in ("cameras", "robots", "environments", "datasets", "models", "tasks"):
-            found[f"{project['id']}/{kind}"] = server.api.get(f"/projects/{project['id']}/{kind}")
+        for path in (f"/projects/{project['id']}/{kind}" for kind in KINDS):
+            found[path] = server.api.get(path)
         for dataset in project["datasets"]:
             found[f"{dataset['id']}/episodes"] = server.api.get(f"/dataset/{dataset['id']}/episodes")
-    text = json.dumps(found)
-    live = json.loads(text)
-    for name, things in live.items():
+    for job in found["jobs"]:
+        found[f"{job['id']}/metrics"] = server.api.get(f"/jobs/{job['id']}/metrics")
+    for name, things in found.items():
         if name.endswith(("/cameras", "/robots")):
             for thing in things:
                 for moving in ("state", "connection_status", "updated_at"):
                     thing.pop(moving, None)
-    return dict(live)
+    return found
 
 
 def tables(server: Server) -> dict[str, list[Any]]:
     with sqlite3.connect(server.database) as connection:
-        found = {view: sorted(connection.execute(f"SELECT * FROM {view}").fetchall(), key=repr) for view in VIEWS}
-        found["claims"] = sorted(connection.execute("SELECT * FROM claims").fetchall(), key=repr)
+        found = {table: sorted(connection.execute(f"SELECT * FROM {table}").fetchall(), key=repr) for table in TABLES}
     connection.close()
     return found
 
@@ -71,10 +59,11 @@ async def test_the_same_system_stands_after_killing_everything(
     server: Server, trained: dict[str, Any], page: Page
 ) -> None:
     cell, session, open_take = await asyncio.to_thread(_an_open_take, server.api)
-    watched = await start_cell(page, server)
+    watched = await start_cell(page, server.api)
     await asyncio.sleep(1)  # its rows are on the disk every second
     before = everything(server)
-    assert trained["model_id"] in str(before)
+    assert trained in before["jobs"]
+    assert [model["id"] for model in before[f"/projects/{trained['project_id']}/models"]] == [trained["model_id"]]
     await asyncio.to_thread(server.kill_everything)
     forget(server, "datasets", "episodes")
     await page.wait_for_selector("#connection >> text=The server does not answer", timeout=START_MS)
@@ -84,11 +73,11 @@ async def test_the_same_system_stands_after_killing_everything(
     assert [take["episode_id"] for take in found["interrupted"]] == [open_take]
     assert found["interrupted"][0]["rows"] >= 10
     assert everything(server) == before
-    kept = await command(server, f"{session}:keep", {"episode_id": open_take})
+    kept = await command(server.api, f"{session}:keep", {"episode_id": open_take})
     assert kept["episode_index"] == 1
     another = await asyncio.to_thread(record, server.api, session, 1.0)
     assert another["episode_index"] == 2
-    await command(server, f"{session}:close")
+    await command(server.api, f"{session}:close")
     folder = server.storage / "datasets" / cell.dataset
     assert (folder / "current").resolve().name == "3"
     assert len(list((folder / "episodes").glob("*/episode.json"))) == 3
@@ -117,7 +106,8 @@ def test_a_rebuild_while_the_server_serves_gives_equal_tables(server: Server, tr
             break
     assert rebuilt == stood
     assert len(stood["episodes"]) >= 2
-    assert any(trained["model_id"] in row for row in stood["models"])
+    for table, id in {"jobs": trained["id"], "models": trained["model_id"]}.items():
+        assert any(id in row for row in stood[table])
 
 
 def test_the_seed_changes_nothing_the_second_time(own_server: Server) -> None:
