@@ -11,16 +11,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from actors.entity import Entity
 from actors.log import now
+from actors.part import PartOwner
 from domain.camera import Camera
-from domain.errors import Conflict, DeviceError, NotFound
+from domain.errors import DeviceError, NotFound
 from settings import settings
 
 if TYPE_CHECKING:
-    from actors.capture.pacing import TakeProgress
-    from actors.capture.report import TakeReport
-    from actors.capture.take import CameraTake
     from actors.devices.base import CameraDriver, Frame, StreamProfile
     from actors.devices.feed import CameraFeed
     from actors.media.fanout import Fanout
@@ -29,7 +26,7 @@ if TYPE_CHECKING:
 FIRST_FRAME_S = 10.0
 
 
-class CameraActor(Entity[Camera]):
+class CameraActor(PartOwner[Camera]):
     """Holders (a session, ``:connect``) keep the device open by name; viewers and takes do so by being there.
 
     ``_settled`` is set once a connection has shown a picture or failed, ``_streaming`` while pictures come."""
@@ -46,7 +43,6 @@ class CameraActor(Entity[Camera]):
         self._needed_at = time.monotonic()
         self._fanout: Fanout | None = None
         self._peers: Peers | None = None
-        self._take: CameraTake | None = None
         self._opening = asyncio.Lock()
         self._rest: asyncio.Task[None] | None = None
 
@@ -91,30 +87,11 @@ class CameraActor(Entity[Camera]):
         from actors.capture.clock import SessionClock
         from actors.capture.take import CameraTake
 
+        await self.abort_take()
         profile = await self._stream()
-        if self._take is not None:
-            await asyncio.to_thread(self._take.abort)
         assert self._feed is not None
-        self._take = CameraTake(self._feed.ring, SessionClock(t0_ns, fps), Path(folder), key, profile.fps)
-        await asyncio.to_thread(self._take.start)
-
-    async def renew_take(self) -> "TakeProgress":
-        """The session lives; how far is the take? A camera that lost its device fails the take."""
-        take = self._running_take()
-        if not self._streaming.is_set():
-            await asyncio.to_thread(take.abort)
-            raise DeviceError(f"Camera '{self.aggregate.name}' was lost: {self.aggregate.reason}")
-        return take.renew()
-
-    async def finish_take(self, last_row: int, timeout_s: float) -> "TakeReport":
-        report = await asyncio.to_thread(self._running_take().finish, last_row, timeout_s)
-        self._take = None
-        return report
-
-    async def abort_take(self) -> None:
-        take, self._take = self._take, None
-        if take is not None:
-            await asyncio.to_thread(take.abort)
+        clock = SessionClock(t0_ns, fps)
+        await self._begin_take(CameraTake(self._feed.ring, clock, Path(folder), key, profile.fps))
 
     async def refresh(self) -> None:
         """The configuration changed or the camera was deleted: let the device go, and open it anew when needed."""
@@ -151,7 +128,7 @@ class CameraActor(Entity[Camera]):
         return self._profile
 
     def _unobtainable(self, reason: str) -> DeviceError:
-        return DeviceError(f"Camera '{self.aggregate.name}' is not obtainable: {reason}")
+        return DeviceError(f"{self._called} is not obtainable: {reason}")
 
     async def _connect(self) -> None:
         from actors.devices.feed import CameraFeed
@@ -221,13 +198,11 @@ class CameraActor(Entity[Camera]):
             self._needed_at = time.monotonic()
         return not self.aggregate.deleted and time.monotonic() - self._needed_at < settings().camera_rest_s
 
-    def _running_take(self) -> "CameraTake":
-        if self._take is None:
-            raise Conflict(f"Camera '{self.aggregate.name}' has no episode open; its process was restarted.")
-        return self._take
+    def _lost(self) -> str | None:
+        return None if self._streaming.is_set() else self.aggregate.reason or "its device went away"
 
     def _newest(self) -> "Frame":
         frame = self._feed.ring.latest() if self._feed else None
         if frame is None:
-            raise DeviceError(f"Camera '{self.aggregate.name}' shows nothing at the moment; try again.")
+            raise DeviceError(f"{self._called} shows nothing at the moment; try again.")
         return frame

@@ -5,15 +5,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from actors.entity import Entity
 from actors.log import now
+from actors.part import PartOwner
 from domain.errors import Conflict, DeviceError, GetiActionError
 from domain.robot import Robot
 
 if TYPE_CHECKING:
-    from actors.capture.pacing import TakeProgress
-    from actors.capture.report import TakeReport
-    from actors.capture.rows import RobotTake
     from actors.devices.base import RobotDriver, Sample
     from actors.devices.control import ControlLoop
 
@@ -22,7 +19,7 @@ LEAD_NS = 40_000_000
 """A state is observed more than a period of a 30 fps camera before its row, so that every camera shows it by then."""
 
 
-class RobotActor(Entity[Robot]):
+class RobotActor(PartOwner[Robot]):
     """A session holds the robot; without one its loop does not run."""
 
     aggregate_type: ClassVar = Robot
@@ -36,7 +33,6 @@ class RobotActor(Entity[Robot]):
         self._tele_operator: str | None = None
         self._holder: str | None = None
         self._driver: RobotDriver
-        self._take: RobotTake | None = None
         self._opening = asyncio.Lock()
 
     async def hold(self, holder: str, tele_operator: str) -> dict[str, Any]:
@@ -75,25 +71,8 @@ class RobotActor(Entity[Robot]):
         await self.abort_take()
         await self._first_sample()
         joints, hz = self._driver.joint_names, self._driver.control_hz
-        self._take = RobotTake(self._ring, SessionClock(t0_ns, fps), Path(folder), joints, control_hz=hz)
-        await asyncio.to_thread(self._take.start)
-
-    async def renew_take(self) -> "TakeProgress":
-        take = self._running_take()
-        if (error := self._running().error) is not None:
-            await asyncio.to_thread(take.abort)
-            raise DeviceError(f"Robot '{self.aggregate.name}' was lost: {error}")
-        return take.renew()
-
-    async def finish_take(self, last_row: int, timeout_s: float) -> "TakeReport":
-        report = await asyncio.to_thread(self._running_take().finish, last_row, timeout_s)
-        self._take = None
-        return report
-
-    async def abort_take(self) -> None:
-        take, self._take = self._take, None
-        if take is not None:
-            await asyncio.to_thread(take.abort)
+        clock = SessionClock(t0_ns, fps)
+        await self._begin_take(RobotTake(self._ring, clock, Path(folder), joints, control_hz=hz))
 
     async def stats(self) -> dict[str, Any]:
         """Live numbers: ticks, late ticks, the newest state, the task's own verdict."""
@@ -134,7 +113,7 @@ class RobotActor(Entity[Robot]):
     async def _first_sample(self) -> None:
         """The loop has ticked since it was connected, or since the episode began."""
         if await asyncio.to_thread(self._ring.wait_newer, -1, FIRST_SAMPLE_S) is None:
-            raise DeviceError(f"Robot '{self.aggregate.name}' gave no sample within {FIRST_SAMPLE_S:.0f} s.")
+            raise DeviceError(f"{self._called} gave no sample within {FIRST_SAMPLE_S:.0f} s.")
 
     def _drive(self, tele_operator: str) -> None:
         from actors.devices import teleoperator
@@ -145,10 +124,9 @@ class RobotActor(Entity[Robot]):
 
     def _running(self) -> "ControlLoop":
         if self._control is None:
-            raise Conflict(f"Robot '{self.aggregate.name}' is not connected; its process was restarted.")
+            raise Conflict(f"{self._called} is not connected; its process was restarted.")
         return self._control
 
-    def _running_take(self) -> "RobotTake":
-        if self._take is None:
-            raise Conflict(f"Robot '{self.aggregate.name}' has no episode open; its process was restarted.")
-        return self._take
+    def _lost(self) -> str | None:
+        error = self._running().error
+        return None if error is None else str(error)

@@ -33,7 +33,7 @@ LIBRARIES = (
 )
 LARGEST_PICTURE = 224  # pixels a side that ACT is given unless its arguments say otherwise
 VALIDATIONS = 5  # in a run
-VALIDATION_BATCHES = 32  # at most, each time: a check on over-fitting must not cost as much as the training
+VALIDATION_BATCHES = 32  # at most, each time, and no more than steps since: it must not cost as much as the training
 
 
 def train_loop(config: dict[str, Any]) -> None:
@@ -139,6 +139,7 @@ def _trainer(spec: TrainSpec, job: JobFolder, telemetry: Telemetry) -> "Trainer"
 
     strategy: Any = RayDDPStrategy(find_unused_parameters=spec.policy != "act")
     environment: Any = RayLightningEnvironment()
+    steps_between = max(1, spec.max_steps // VALIDATIONS)
     trainer = Trainer(
         accelerator="gpu" if spec.uses_gpu else "cpu",
         devices="auto",
@@ -146,9 +147,9 @@ def _trainer(spec: TrainSpec, job: JobFolder, telemetry: Telemetry) -> "Trainer"
         plugins=[environment],
         callbacks=[Steering(spec, job, telemetry)],
         max_steps=spec.max_steps,
-        val_check_interval=max(1, spec.max_steps // VALIDATIONS),
+        val_check_interval=steps_between,
         check_val_every_n_epoch=None,
-        limit_val_batches=VALIDATION_BATCHES,
+        limit_val_batches=min(VALIDATION_BATCHES, steps_between),
         logger=False,
         default_root_dir=str(spec.job_folder),
         enable_checkpointing=False,
