@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from .kit import ended, open_session, record, submit
 
 START_S = 240.0
 STOP_S = 10.0
+PROGRAM = (sys.executable, "-m", "cli")
 REST_S = 3
 NOISE = ("Task was destroyed but it is pending", "will not be applied")
 ICE_SERVERS = [
@@ -35,10 +36,12 @@ ICE_SERVERS = [
 
 
 class Server:
-    """One server: ``start`` it, talk to ``api``, ``stop`` it politely or ``kill`` all of it at once."""
+    """One server: ``start`` it, talk to ``api``, ``stop`` it politely or ``kill`` all of it at once. ``program`` is
+    geti-action, this copy's or another's."""
 
-    def __init__(self, folder: Path, **environment: str) -> None:
+    def __init__(self, folder: Path, program: Sequence[str | Path] = PROGRAM, **environment: str) -> None:
         self.folder = folder
+        self.program = program
         self.port = free_port()
         self.storage = folder / "storage"
         self.database = folder / "geti.db"
@@ -61,7 +64,7 @@ class Server:
 
     def run(self, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """A command of geti-action with this server's settings."""
-        command = [sys.executable, "-m", "cli", *words]
+        command = [*self.program, *words]
         return subprocess.run(
             command, cwd=PROJECT, env=self._environment, text=True, capture_output=True, timeout=timeout
         )
@@ -69,7 +72,7 @@ class Server:
     def begin(self) -> None:
         """Start it, and do not wait."""
         with self.log.open("ab") as log:
-            command = [sys.executable, "-m", "cli", "serve"]
+            command = [*self.program, "serve"]
             self.process = subprocess.Popen(
                 command, cwd=PROJECT, env=self._environment, stdout=log, stderr=log, start_new_session=True
             )

@@ -13,7 +13,7 @@ from settings import PROJECT
 from tests.integration.log_kit import contents, new_project
 
 pytestmark = pytest.mark.slow
-PROCESSES, APPENDS = 4, 50
+PROCESSES, APPENDS = 4, 25
 WRITER = """
 import asyncio, sys
 from datetime import UTC, datetime

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from eventsourcing.persistence import StoredEvent  # noqa: TID251 - compares with the recorder itself
@@ -33,11 +34,10 @@ def engine(database_url: str) -> Iterator[Engine]:
     made.dispose()
 
 
-def _alembic(url: str, folder: Path, *words: str) -> str:
+def _alembic(url: str, folder: Path, *words: str) -> None:
     environment = os.environ | {"DATABASE_URL": url, "PYTHONPATH": str(PROJECT)}
     done = subprocess.run((*ALEMBIC, *words), cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
 
 
 def _ddl(table: Table, engine: Engine) -> str:
@@ -48,8 +48,11 @@ def _ddl(table: Table, engine: Engine) -> str:
 @pytest.mark.slow
 def test_alembic_works_from_any_folder(database_url: str, engine: Engine, tmp_path: Path) -> None:
     _alembic(database_url, tmp_path, "upgrade", "head")
-    assert "No new upgrade operations" in _alembic(database_url, tmp_path, "check")
-    _alembic(database_url, tmp_path, "downgrade", "base")
+    config = Config()
+    config.set_main_option("script_location", str(schema.MIGRATIONS))
+    config.attributes["url"] = database_url
+    command.check(config)  # raises where the tables of the code are others
+    command.downgrade(config, "base")
     assert inspect(engine).get_table_names() == ["alembic_version"]
     schema.upgrade(database_url)
     assert set(inspect(engine).get_table_names()) == {*tables.metadata.tables, "alembic_version"}
@@ -111,8 +114,8 @@ def test_an_upgrade_leaves_the_logging_alone(sqlite_url: str) -> None:
 @pytest.mark.slow
 def test_two_processes_may_upgrade_at_once(database_url: str, engine: Engine) -> None:
     code = f"from projections import schema; schema.upgrade({database_url!r})"
-    started = [subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT) for _ in range(3)]
-    assert [process.wait(timeout=120) for process in started] == [0, 0, 0]
+    started = [subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT) for _ in range(2)]
+    assert [process.wait(timeout=120) for process in started] == [0, 0]
     assert set(inspect(engine).get_table_names()) == {*tables.metadata.tables, "alembic_version"}
 
 
