@@ -33,23 +33,21 @@ EXPOSED = ["Location", "Link", "ETag", "X-Log-Position", "X-Total-Count", "Retry
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Bring the tables up to date, wake what was going on, and only then be ready."""
     from actors.as_of import Past
+    from actors.care.opening import open_database
     from actors.entity import configure_logging
     from actors.gateway import Gateway
     from actors.housekeeping import keep_house
     from actors.live.stream import Live
     from actors.log import Log
-    from actors.rebuild import build_missing
     from actors.sample import make_sample
-    from projections import schema
 
     if "working_dir_files" in PROJECT.parts:
         raise RuntimeError(_COPIED)
     configure_logging()
     config = settings()
     config.storage_dir.mkdir(parents=True, exist_ok=True)
-    schema.upgrade(config.database_url)
+    await asyncio.to_thread(open_database, config.database_url, config.storage_dir)
     log = Log(config.database_url)
-    await asyncio.to_thread(build_missing, log)
     app.state.engine = log.engine
     app.state.gateway = Gateway(log)
     app.state.past, app.state.live = Past(log), Live(log)

@@ -254,8 +254,7 @@ class RecordingActor(Entity[Recording]):
         folder, episodes = self._dataset_folder, [episode.episode_id for episode in dataset.episodes]
         if not episodes:
             return
-        meta = read_manifest(episode_folder(folder, episodes[0])).meta
-        info = DatasetInfo(meta.fps, meta.robot_type, meta.joint_names, meta.control_hz)
+        info = DatasetInfo.of(read_manifest(episode_folder(folder, episodes[0])).meta)
         publish(folder, dataset.content_version, episodes, info)
 
     async def _saved(self, episode_id: UUID) -> dict[str, Any]:

@@ -162,8 +162,9 @@ class Dataset(Aggregate):
         if self.fps is not None and fps != self.fps:
             raise Conflict(f"This dataset was recorded at {self.fps} fps; open the session with fps={self.fps}.")
 
-    def add_episode(self, episode: EpisodeFacts, at: datetime) -> int:
-        """Append a saved episode; repeating it changes nothing. Returns its index."""
+    def add_episode(self, episode: EpisodeFacts, at: datetime, after_version: int = 0) -> int:
+        """Append a saved episode; repeating it changes nothing. Returns its index. Versions up to ``after_version`` are
+        on disk already, from before the log was lost."""
         self.must_exist()
         ids = [known.episode_id for known in self.episodes]
         if episode.episode_id in ids:
@@ -173,7 +174,7 @@ class Dataset(Aggregate):
             timestamp=at,
             episode=episode,
             episode_index=len(ids),
-            version=self.content_version + 1,
+            version=max(self.content_version, after_version) + 1,
             frames=sum(known.rows for known in self.episodes) + episode.rows,
             size_bytes=sum(known.size_bytes for known in self.episodes) + episode.size_bytes,
         )

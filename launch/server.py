@@ -21,7 +21,7 @@ from sqlalchemy import make_url
 from launch import haproxy
 from launch.claims import CannotStart, address, claim
 from launch.guard import guard
-from projections import database, schema
+from projections import database
 from settings import LOOPBACK, PROJECT, Settings
 
 READY_S = 180.0
@@ -79,7 +79,7 @@ def _start_ray(config: Settings, stack: ExitStack) -> None:
     if others:
         say.print(f"Another Ray runs on this machine ({', '.join(sorted(others))}); this one keeps apart from it.")
     say.print("Starting Ray …")
-    with _meanwhile(lambda: schema.upgrade(config.database_url)):
+    with _meanwhile(lambda: _open_database(config)):
         context = _patiently(
             lambda: ray.init(
                 address="local",
@@ -93,6 +93,12 @@ def _start_ray(config: Settings, stack: ExitStack) -> None:
         )
     stack.callback(ray.shutdown)
     say.print(f"Dashboard http://{context.dashboard_url}")
+
+
+def _open_database(config: Settings) -> None:
+    from actors.care.opening import open_database  # takes a moment, which others use to start
+
+    open_database(config.database_url, config.storage_dir, say.print)
 
 
 @contextmanager

@@ -1,32 +1,52 @@
 """Bring a database to the newest schema; used by ``init-db`` and at every start."""
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from sqlalchemy import inspect, text
+from sqlalchemy import Connection, inspect, text
 
 from domain.errors import Conflict
 from projections import database
 
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 HEAD = "0002"
-"""The newest revision."""
+"""The newest revision. One that changes what a view keeps sets its row in ``positions`` to 0: the view is then built
+anew from the log before the server serves."""
+
+Before = Callable[[Connection, str], object]
 
 
-def upgrade(url: str) -> None:
+def _nothing_before(connection: Connection, revision: str) -> None:
+    """For who has made a copy himself, or has nothing to lose."""
+
+
+def upgrade(url: str, before: Before = _nothing_before) -> None:
     """Apply the revisions that are missing, all or none. Safe when several processes do it at once: the first does the
-    work, the others wait and find nothing to do. Raises LogBusy when the wait is too long."""
-    if _revision(url) == HEAD:
+    work, the others wait and find nothing to do.
+
+    ``before`` is called when a database of an older release is about to be changed: with the connection, in whose
+    transaction nobody else writes, and its revision. What it raises leaves the database as it is. Raises LogBusy when
+    the wait is too long, Conflict when the database is a newer release's."""
+    revision = _revision(url)
+    if revision == HEAD:
         return
     # Takes longer to import than to do its work, so who finds nothing to do should not pay for it.
     from alembic import command
     from alembic.config import Config
+    from alembic.script import ScriptDirectory
 
-    _set_wal(url)
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    config.attributes["url"] = url
+    config.attributes |= {"url": url, "before": before}
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if revision is not None and revision not in known:
+        raise Conflict(
+            f"The database is at revision {revision}, which this release does not know: a newer one has used it. Start "
+            "that one, or restore a backup from before."
+        )
+    _set_wal(url)
     command.upgrade(config, "head")
 
 

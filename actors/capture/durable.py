@@ -15,6 +15,7 @@ from typing import Any
 from domain.errors import GetiActionError, StorageFull, Unavailable
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV})
 LOCK_POLL_S = 0.02
 
 
@@ -67,6 +68,24 @@ def write_bytes(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
     temporary.replace(path)
     fsync_path(path.parent)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """A second name for the same file; a flushed copy where the file system has no such thing."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.hardlink_to(source)
+    except OSError as error:
+        if error.errno not in NO_HARD_LINKS:
+            raise
+        copy(source, target)
+
+
+def copy(source: Path, target: Path) -> None:
+    """The same bytes in a file of its own, flushed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+    fsync_path(target)
 
 
 @contextmanager

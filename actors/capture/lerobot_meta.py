@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.capture.durable import fsync_path, write_json
-from actors.capture.manifest import IMAGES, EpisodeManifest
+from actors.capture.manifest import IMAGES, EpisodeManifest, EpisodeMeta
 from actors.capture.stats import Stats, aggregate, constant, shifted
 from actors.capture.tables import ACTION, STATE
 
@@ -31,6 +31,11 @@ class DatasetInfo:
     robot_type: str
     joint_names: tuple[str, ...]
     control_hz: float
+
+    @classmethod
+    def of(cls, episode: EpisodeMeta) -> "DatasetInfo":
+        """That of the dataset of which the episode is the first."""
+        return cls(episode.fps, episode.robot_type, episode.joint_names, episode.control_hz)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,7 @@ the newest version. Data, meta and info.json cannot be renamed together, so a ve
 and never changed.
 """
 
-import errno
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -18,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from actors.capture.durable import exclusive, fsync_path, staged, storage_errors
+from actors.capture.durable import exclusive, fsync_path, link_or_copy, staged, storage_errors
 from actors.capture.episode import HIDDEN, LOCK_FILE, ROWS_FILE, episode_folder
 from actors.capture.lerobot_meta import (
     DATA_PATH,
@@ -33,8 +31,6 @@ from actors.capture.manifest import IMAGES, EpisodeManifest, read_manifest
 from actors.capture.tables import ACTION, STATE
 from domain.errors import Conflict, Invalid
 
-NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV)
-
 
 def publish(dataset_folder: Path, version: int, episodes: Sequence[UUID], info: DatasetInfo) -> Path:
     """Make version ``version`` hold exactly ``episodes``, in this order, and make it ``current`` unless a newer one is.
@@ -46,7 +42,7 @@ def publish(dataset_folder: Path, version: int, episodes: Sequence[UUID], info: 
     with storage_errors("publish the dataset"), exclusive(dataset_folder / LOCK_FILE):
         if not target.exists():
             manifests = [read_manifest(episode_folder(dataset_folder, episode)) for episode in episodes]
-            _check(manifests, info)
+            refuse_mix(manifests, info)
             _build(dataset_folder, target, _place(manifests), info)
         elif [row["episode_id"] for row in read_episodes(target)] != [str(episode) for episode in episodes]:
             raise Conflict(f"Version {version} of this dataset holds other episodes. Publish under the next number.")
@@ -62,8 +58,9 @@ def current_version(dataset_folder: Path) -> int | None:
         return None
 
 
-def _check(manifests: Sequence[EpisodeManifest], info: DatasetInfo) -> None:
-    """A dataset has one shape: mixing rates, joints or picture sizes would corrupt it for every reader."""
+def refuse_mix(manifests: Sequence[EpisodeManifest], info: DatasetInfo) -> None:
+    """A dataset has one shape: mixing rates, joints or picture sizes would corrupt it for every reader. Raises Invalid,
+    which names the first episode of another one."""
     for manifest in manifests:
         meta = manifest.meta
         if (meta.fps, meta.joint_names) != (info.fps, info.joint_names):
@@ -125,13 +122,13 @@ def _add_videos(dataset_folder: Path, version_folder: Path, one: Placed) -> None
     videos = episode_folder(dataset_folder, one.manifest.meta.episode_id) / "videos"
     for key in one.manifest.cameras:
         place = VIDEO_PATH.format(video_key=IMAGES + key, **file_position(one.index))
-        _link(videos / f"{key}.mp4", version_folder / place)
+        link_or_copy(videos / f"{key}.mp4", version_folder / place)
 
 
 def _add_data(dataset_folder: Path, version_folder: Path, one: Placed, same: Path | None) -> None:
     path = version_folder / DATA_PATH.format(**file_position(one.index))
     if same is not None:
-        _link(same, path)
+        link_or_copy(same, path)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = pq.read_table(
@@ -158,18 +155,6 @@ def _data(rows: pa.Table, one: Placed) -> pa.Table:
             "task_index": np.full_like(frame, one.task_index),
         }
     )
-
-
-def _link(source: Path, target: Path) -> None:
-    """A second name for the same file; a copy where the file system has no such thing."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        target.hardlink_to(source)
-    except OSError as error:
-        if error.errno not in NO_HARD_LINKS:
-            raise
-        shutil.copyfile(source, target)
-        fsync_path(target)
 
 
 def _switch_current(dataset_folder: Path, version: int) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import Column, Connection, Numeric, text
 from sqlalchemy_utils import UUIDType
 
 from projections import database
-from projections.tables import Timestamp, metadata
+from projections.tables import Timestamp, events, metadata
 from settings import settings
 
 ADVISORY_LOCK = 7_310_250_214_880_511_233
@@ -24,9 +24,22 @@ def migrate() -> None:
         with database.exclusive(url), engine.connect() as connection, database.begin_immediate(connection):
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+            _prepare(connection)
             _run(connection)
     finally:
         engine.dispose()
+
+
+def _prepare(connection: Connection) -> None:
+    """Whoever upgrades an older release's database may look at it first, while nobody writes (alembic's own commands
+    have nothing to do before)."""
+    before = context.config.attributes.get("before")
+    revision = MigrationContext.configure(connection).get_current_revision()
+    if before is None or revision is None or revision == context.get_head_revision():
+        return
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"LOCK TABLE {events.name} IN EXCLUSIVE MODE"))
+    before(connection, revision)
 
 
 def _run(connection: Connection) -> None:

@@ -1,10 +1,9 @@
-"""geti-action: serve, demo, seed, init-db, rebuild, openapi."""
+"""geti-action: serve and demo, seed, init-db, rebuild, openapi, and the care for what is kept."""
 
 import asyncio
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from enum import StrEnum
 from typing import Annotated
@@ -13,9 +12,10 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlalchemy.exc import OperationalError
 
+from cli import care
+from cli.progress import bar, say
 from domain.errors import GetiActionError
 from launch.claims import CannotStart, address
 from launch.postgres import embedded
@@ -23,6 +23,7 @@ from launch.server import await_ready, serve_until_stopped
 from settings import PROJECT, Settings, settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app.add_typer(care.app)
 out = Console(highlight=False, soft_wrap=True)
 
 
@@ -59,13 +60,13 @@ def seed(
     ] = Truth.FALSE,
 ) -> None:
     """Put the sample project there; repeating changes nothing."""
+    from actors.care.opening import open_database
     from actors.gateway import Gateway
     from actors.log import Log
     from actors.sample import make_sample
-    from projections import schema
 
     url = settings().database_url
-    schema.upgrade(url)
+    open_database(url, settings().storage_dir, say.print)
     asyncio.run(make_sample(Gateway(Log(url))))
     out.print("The project 'Sample cell' is there.")
     if with_model is Truth.TRUE:
@@ -84,47 +85,36 @@ def _seed_model() -> None:
 @app.command("init-db")
 def init_db() -> None:
     """Make or update the tables of DATABASE_URL."""
-    from projections import schema
+    from actors.care.opening import open_database
 
-    schema.upgrade(settings().database_url)
+    open_database(settings().database_url, settings().storage_dir, say.print)
     out.print("The tables are up to date.")
 
 
 @app.command()
 def rebuild(
     views: Annotated[
-        list[str] | None, typer.Argument(metavar="[VIEW…]", help="all, and the claims, if none is named")
+        list[str] | None, typer.Argument(metavar="[VIEW…]", help="all, the claims and the snapshots, if none is named")
     ] = None,
 ) -> None:
     """Make the query tables anew from the log, while the server serves."""
+    from actors import snapshots
     from actors.log import Log
     from actors.rebuild import rebuild
     from projections import schema
 
     schema.check(settings().database_url)
-    with closing(Log(settings().database_url)) as log, _progress() as told:
+    with closing(Log(settings().database_url)) as log, bar("events") as told:
         rebuilt = rebuild(log, views or (), told)
+        if not views:
+            with log.engine.connect() as connection, log.turn(connection):
+                snapshots.forget(connection)
     out.print(f"Rebuilt from {rebuilt.events} events; {rebuilt.repaired} rows were not as they should be.")
     for name, (_, reason) in rebuilt.poisoned.items():
         out.print(f"[red]{name} is left as it was: {escape(reason)}[/red]")
     if rebuilt.poisoned:
         out.print("[red]This release cannot read those events: install one that can, then rebuild again.[/red]")
         sys.exit(1)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """A bar that is told how much is done of how much; with events a second. Nothing where there is no terminal."""
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-    began = time.monotonic()
-    with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as bar:
-        task = bar.add_task("", total=None, rate="")
-
-        def told(done: int, total: int) -> None:
-            rate = done / (time.monotonic() - began)
-            bar.update(task, completed=done, total=total, rate=f"{rate:,.0f} events/s")
-
-        yield told
 
 
 @app.command()

@@ -1,0 +1,159 @@
+"""Is the log whole, and does everything that follows from it agree with it? Looks, and writes nothing.
+
+What is found is told as it is found. A server may serve meanwhile: the tables are compared with the log as of one
+moment.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+from uuid import UUID
+
+from pydantic import ValidationError
+from sqlalchemy import Connection, func, select, text
+
+from actors import codec
+from actors.care import rows
+from actors.care.replay import replay
+from actors.codec import Damaged, UnknownTopic
+from actors.log import Log
+from actors.rebuild import ALL, Told
+from projections.fold import Recorded, standings
+from projections.fresh import Fresh
+from projections.tables import claims, idempotency, positions, snapshots
+
+RESTORE = "restore a backup"
+_REMEMBERED = [select(func.max(table.c.position)) for table in (positions, idempotency, claims)]
+
+
+class Finding(NamedTuple):
+    """One thing that is not as it should be, and what a person does about it."""
+
+    what: str
+    todo: str
+
+    def __str__(self) -> str:
+        return f"{self.what} -> {self.todo}"
+
+
+def check_log(log: Log, told: Told = lambda _done, _total: None) -> Iterator[Finding]:
+    """Every event can be read and is what was written; versions have no gap and stand in the order of positions;
+    claims, views and snapshots are what the log makes of them. In memory that does not grow with the log."""
+    with log.failures(), log.engine.connect() as connection:
+        connection.detach()  # our tables for comparing go with it
+        yield from _Checker(log, connection).findings(told)
+
+
+class _Checker:
+    def __init__(self, log: Log, connection: Connection) -> None:
+        self._log = log
+        self._connection = connection
+        self._is_readable = True
+        self._position = 0
+        with connection.begin():
+            self._fresh = {name: Fresh(connection, {name: view}) for name, view in ALL.items()}
+
+    def findings(self, told: Told) -> Iterator[Finding]:
+        position = self._log.position()
+        while self._position < position:
+            with self._connection.begin():
+                yield from self._events(position)
+            told(self._position, position)
+        with self._one_moment():
+            newest = rows.newest(self._connection)
+            while self._position < newest:
+                yield from self._events(newest)
+            yield from self._order()
+            yield from self._end()
+            yield from self._tables() if self._is_readable else ()
+            yield from self._snapshots()
+        if not self._is_readable:
+            yield Finding("Claims and views were not compared", "mend the log first, then check again")
+
+    @contextmanager
+    def _one_moment(self) -> Iterator[None]:
+        """A transaction in which others' changes are not seen. SQLite's are all such."""
+        with self._connection.begin():
+            if self._connection.dialect.name == "postgresql":
+                self._connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+            yield
+
+    def _events(self, upto: int) -> Iterator[Finding]:
+        """The next page of the log; what can be read of it is folded, as long as all can."""
+        recorded: list[Recorded] = []
+        for row in (page := rows.page(self._connection, self._position, upto)):
+            try:
+                recorded.append((row.position, codec.decode(*row)))
+            except (UnknownTopic, Damaged) as error:
+                self._is_readable = False
+                yield _unreadable(row, error)
+        if self._is_readable:
+            for fresh in self._fresh.values():
+                fresh.take_in(recorded)
+        self._position = page[-1].position
+
+    def _order(self) -> Iterator[Finding]:
+        for gap in rows.out_of_order(self._connection):
+            yield Finding(str(gap), RESTORE)
+        following = rows.next_position(self._connection)
+        if following is not None and following <= self._position:
+            todo = "export the log, and import it into a new database"
+            yield Finding(f"The next event would get position {following}, which is not behind {self._position}", todo)
+
+    def _end(self) -> Iterator[Finding]:
+        """Whether the log has lost what it had acknowledged: others remember a later position."""
+        remembered = [self._connection.scalar(query) or 0 for query in _REMEMBERED]
+        if max(remembered) > self._position:
+            what = f"The log ends at position {self._position}, but it has been at {max(remembered)}: its end is lost"
+            yield Finding(what, f"{RESTORE}; or go on without what is lost: geti-action rebuild")
+
+    def _tables(self) -> Iterator[Finding]:
+        views = standings(self._connection)
+        for name, fresh in self._fresh.items():
+            view, again = views.get(name), f"geti-action rebuild {name}"
+            if name in fresh.poisoned:
+                _, why = fresh.poisoned[name]
+                yield Finding(f"This release cannot make the view {name}: {why}", "install one that can")
+            elif view is not None and view.parked_reason is not None:
+                yield Finding(f"The view {name} is parked at {view.position}: {view.parked_reason}", again)
+            elif view is not None and view.is_behind:
+                yield Finding(f"The view {name} is at position {view.position} of {self._position}", again)
+            elif differing := fresh.compare():
+                rows_are = f"{differing} rows of {name} are" if differing > 1 else f"A row of {name} is"
+                yield Finding(f"{rows_are} not what the log says", again)
+
+    def _snapshots(self) -> Iterator[Finding]:
+        for id, version in self._connection.execute(select(snapshots.c.originator_id, snapshots.c.version)).all():
+            try:
+                is_right = self._is_right(id, version)
+            except (UnknownTopic, Damaged):
+                continue  # the event has been told
+            if not is_right:
+                what = f"The snapshot of {id} at its version {version} is not what its events make"
+                yield Finding(what, "geti-action rebuild")
+
+    def _is_right(self, id: UUID, version: int) -> bool:
+        """One of another release's shape is passed by wherever it is met, so it does no harm."""
+        replayed = replay(self._connection, id, version)
+        if replayed is None:
+            return False
+        query = select(snapshots.c.state).where(snapshots.c.originator_id == id)
+        state: bytes = self._connection.execute(query).scalar_one()
+        try:
+            return type(replayed).restored(id, version, state).__dict__ == replayed.__dict__
+        except ValueError:
+            return True
+
+
+def _unreadable(row: rows.Stored, error: UnknownTopic | Damaged) -> Finding:
+    event = f"The event '{row.topic}' at position {row.position}"
+    if isinstance(error, UnknownTopic):
+        return Finding(f"{event} is none that this release knows", "start the release that wrote it")
+    match error.__cause__:
+        case None:
+            why = "its checksum differs"
+        case ValidationError() as wrong:
+            why = "; ".join(f"{'.'.join(map(str, each['loc']))} {each['msg']}".strip() for each in wrong.errors())
+        case other:
+            why = str(other)
+    return Finding(f"{event} is not what was written: {' '.join(why.split())}", RESTORE)

@@ -1,0 +1,165 @@
+"""Are the files there that the log speaks of, and does the log speak of all that are there? Looks, and writes nothing.
+
+What the log speaks of is read from the query tables, so ``check_log`` comes first. What was deleted keeps its files for
+now and is passed by; so is what sessions that run are still at.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import Row, Table, func, select, tuple_
+
+from actors.capture.episode import HIDDEN, episode_folder
+from actors.capture.lerobot_v3 import current_version
+from actors.capture.manifest import EPISODE_FILE, sha256
+from actors.care.check import Finding
+from actors.learning.export import folder_digest
+from actors.log import Log
+from actors.rebuild import Told
+from domain import claims
+from domain.dataset import Dataset
+from domain.recording import Recording
+from domain.training import JobStatus
+from projections import tables
+
+BATCH = 500
+BRING_BACK = "bring it back from a backup"
+
+
+def check_files(log: Log, storage: Path, told: Told = lambda _done, _total: None) -> Iterator[Finding]:
+    """Episodes (their manifests' sha256 too), versions, models (with the sha256 of their exports) and jobs: first what
+    the log knows and the storage root lacks, then the reverse. In memory that does not grow with them."""
+    checker = _Checker(log, storage, told)
+    for table, check in checker.checks.items():
+        for row in checker.rows(table):
+            yield from check(row)
+    yield from checker.unknown()
+
+
+class _Checker:
+    def __init__(self, log: Log, storage: Path, told: Told) -> None:
+        self._log, self._storage, self._told = log, storage, told
+        self._done = self._total = 0
+        self.checks: dict[Table, Callable[[Row[Any]], Iterator[Finding]]] = {
+            tables.episodes: self._episode,
+            tables.datasets: self._version,
+            tables.models: self._model,
+            tables.jobs: self._job,
+        }
+        with log.engine.connect() as connection:
+            for table in self.checks:
+                self._total += connection.scalar(select(func.count()).select_from(table)) or 0
+
+    def rows(self, table: Table) -> Iterator[Row[Any]]:
+        """All of a table, a page at a time, each on a connection of its own."""
+        key = tuple_(*table.primary_key)
+        query = page = select(table).order_by(*table.primary_key).limit(BATCH)
+        while True:
+            with self._log.engine.connect() as connection:
+                found = connection.execute(page).all()
+            if not found:
+                return
+            for row in found:
+                yield row
+                self._done += 1
+                self._told(self._done, max(self._done, self._total))
+            page = query.where(key > tuple(found[-1]._mapping[column.name] for column in table.primary_key))
+
+    # what the log knows
+
+    def _episode(self, row: Row[Any]) -> Iterator[Finding]:
+        folder = episode_folder(self._dataset(row.dataset_id), UUID(row.id))
+        manifest = folder / EPISODE_FILE
+        if not manifest.is_file():
+            yield Finding(f"Episode {row.id} of dataset {row.dataset_id} has no files", BRING_BACK)
+        elif sha256(manifest) != row.sha256:
+            yield Finding(f"{self._name(manifest)} is not what was saved", BRING_BACK)
+        else:
+            for name in orjson.loads(manifest.read_bytes())["files"]:
+                if not (folder / name).is_file():
+                    yield Finding(f"{self._name(folder / name)} is missing", BRING_BACK)
+
+    def _version(self, row: Row[Any]) -> Iterator[Finding]:
+        if self._is_recorded_into(UUID(row.id)):
+            return
+        version = self._log.load(Dataset, UUID(row.id)).content_version
+        folder = self._dataset(row.id)
+        if version and not ((folder / "versions" / str(version)).is_dir() and current_version(folder) == version):
+            todo = f"geti-action adopt {folder}"
+            yield Finding(f"Version {version} of dataset {row.id} is not there, or not the current one", todo)
+
+    def _model(self, row: Row[Any]) -> Iterator[Finding]:
+        for export in row.exports:
+            folder = self._storage / "models" / row.id / "exports" / export["backend"]
+            if export["reason"] is not None:
+                continue
+            if not folder.is_dir():
+                yield Finding(f"{self._name(folder)} is missing", BRING_BACK)
+            elif folder_digest(folder) != export["sha256"]:
+                yield Finding(f"{self._name(folder)} is not what was exported", BRING_BACK)
+
+    def _job(self, row: Row[Any]) -> Iterator[Finding]:
+        folder = self._storage / "jobs" / row.id
+        if row.type == "training" and row.status == JobStatus.COMPLETED and not folder.is_dir():
+            yield Finding(f"{self._name(folder)} is missing, with the job's curve and log", BRING_BACK)
+
+    # what is there
+
+    def unknown(self) -> Iterator[Finding]:
+        """The folders that the log knows nothing of."""
+        for kind in ("datasets", "models", "jobs"):
+            for folder in _folders(self._storage / kind):
+                if not self._is_known(folder.name):
+                    is_dataset = kind == "datasets" and any(_folders(folder / "episodes"))
+                    yield Finding(f"The log knows nothing of {self._name(folder)}", _todo(folder, adopt=is_dataset))
+                elif kind == "datasets" and self._has(tables.datasets, id=folder.name):
+                    yield from self._unknown_in(folder)
+
+    def _unknown_in(self, dataset: Path) -> Iterator[Finding]:
+        for folder in _folders(dataset / "episodes"):
+            is_there = self._has(tables.episodes, dataset_id=dataset.name, id=folder.name)
+            if not is_there and not self._is_recorded_into(UUID(dataset.name)):
+                yield Finding(f"The log knows nothing of {self._name(folder)}", _todo(dataset, adopt=True))
+        for folder in _folders(dataset / "takes"):
+            if not self._has(tables.recording_episodes, id=folder.name):
+                yield Finding(f"No session knows {self._name(folder)}", _todo(folder, adopt=False))
+
+    # small things
+
+    def _dataset(self, id: str) -> Path:
+        return self._storage / "datasets" / id
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self._storage).as_posix()
+
+    def _is_recorded_into(self, dataset: UUID) -> bool:
+        return any(kind is Recording for kind, _ in self._log.holders(claims.use(dataset)))
+
+    def _is_known(self, name: str) -> bool:
+        """Whether anything ever happened to a thing of this id."""
+        try:
+            id = UUID(name)
+        except ValueError:
+            return False
+        happened = select(tables.events.c.id).where(tables.events.c.originator_id == id).limit(1)
+        with self._log.engine.connect() as connection:
+            return connection.scalar(happened) is not None
+
+    def _has(self, table: Table, **by: str) -> bool:
+        query = select(table.c.id).where(*(table.c[name] == value for name, value in by.items())).limit(1)
+        with self._log.engine.connect() as connection:
+            return connection.scalar(query) is not None
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    """Those that are not half-made, in the order of their names."""
+    if folder.is_dir():
+        names = (place for place in folder.iterdir() if not place.name.startswith(HIDDEN))
+        yield from sorted(place for place in names if place.is_dir() and place.suffix != ".partial")
+
+
+def _todo(folder: Path, *, adopt: bool) -> str:
+    return f"geti-action adopt {folder}" if adopt else f"remove {folder}, if nobody needs it"

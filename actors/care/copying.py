@@ -1,0 +1,98 @@
+"""Reads the files of a storage root, each once however many names it has, and may leave a second copy of them."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from actors.capture.durable import FULL, copy, link_or_copy
+from actors.care.files import Entry, digest, is_settled
+from domain.errors import Invalid, StorageFull, Unavailable
+
+
+@contextmanager
+def file_errors(doing: str) -> Iterator[None]:
+    """Say an OSError in a person's words, who sits at this machine and may know its paths."""
+    try:
+        yield
+    except OSError as error:
+        what = f"Could not {doing}: {os.strerror(error.errno or 0)}" + (
+            f" ({error.filename})" if error.filename else ""
+        )
+        if error.errno in FULL:
+            raise StorageFull(f"{what}. Free some space there, then try again.") from error
+        raise Unavailable(f"{what}. See to it that this can be read and written, then try again.") from error
+
+
+class _Known(NamedTuple):
+    """A file that was read and has more names; where its first copy is."""
+
+    size: int
+    sha256: str
+    copy: Path | None
+
+
+class Reading:
+    """With ``copies`` each file that is read is there afterwards too, at the same path: a settled one by a hard link
+    where the file system can, one that may still grow by a copy. Names of one file stay names of one file."""
+
+    def __init__(self, root: Path, copies: Path | None = None) -> None:
+        self._root, self._copies = root, copies
+        self._known: dict[tuple[int, int], _Known] = {}
+
+    def read(self, path: str) -> Entry | None:
+        """What a file holds or where a link leads; None when it is gone meanwhile. Raises OSError, and Invalid for a
+        name that cannot be written down."""
+        if not _is_text(path):
+            raise Invalid(f"A file of the storage root has a name that is no text: {os.fsencode(path)!r}. Rename it.")
+        place = self._root / path
+        try:
+            if place.is_symlink():
+                return self._link(place, path)
+            stat = place.stat()
+        except FileNotFoundError:
+            return None
+        identity = (stat.st_dev, stat.st_ino)
+        known = self._known.get(identity) or self._first(place, path)
+        if known is None:
+            return None
+        if identity in self._known and known.copy is not None:
+            link_or_copy(known.copy, self._target(path))
+        elif stat.st_nlink > 1:
+            self._known[identity] = known
+        return Entry(path, known.size, known.sha256)
+
+    def _first(self, place: Path, path: str) -> _Known | None:
+        """The copy is what is read, since the file may have grown since."""
+        target = None
+        try:
+            if self._copies is not None:
+                target = self._target(path)
+                (link_or_copy if is_settled(path) else copy)(place, target)
+            with (target or place).open("rb") as file:
+                return _Known(*digest(file), target)
+        except FileNotFoundError:
+            if place.exists():
+                raise
+            return None
+
+    def _link(self, place: Path, path: str) -> Entry:
+        leads_to = os.readlink(place)  # noqa: PTH115 - as it is written there
+        if self._copies is not None:
+            target = self._target(path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(leads_to)
+        return Entry(path, link=leads_to)
+
+    def _target(self, path: str) -> Path:
+        assert self._copies is not None
+        return self._copies / path
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

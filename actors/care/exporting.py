@@ -1,0 +1,42 @@
+"""The log written out as JSON lines, while others append to it."""
+
+from collections.abc import Iterator
+from itertools import batched
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from actors.care import lines, rows
+from actors.care.sealed import whole_file
+from actors.log import Log
+from actors.rebuild import Told
+from projections import schema
+
+
+class Exported(NamedTuple):
+    """How many events, the position of the last, and the sha256 in the file's last line."""
+
+    events: int
+    position: int
+    sha256: str
+
+
+def export_log(log: Log, file: BinaryIO, told: Told = lambda _done, _total: None) -> Exported:
+    """Write the events that there are now, in memory that does not grow with them. Raises Damaged at the first that is
+    not what was written."""
+    with log.failures():
+        position = log.position()
+        checked = _telling(rows.read(log.engine.connect, position), position, told)
+        events, sha256 = lines.write(file, map(rows.sound, checked), schema.HEAD)
+    return Exported(events, position, sha256)
+
+
+def export_to(log: Log, path: Path, told: Told = lambda _done, _total: None) -> Exported:
+    """The same into a file, which is there only when it is whole, and then in the place of one of its name."""
+    with whole_file(path) as file:
+        return export_log(log, file, told)
+
+
+def _telling(read: Iterator[rows.Stored], total: int, told: Told) -> Iterator[rows.Stored]:
+    for page in batched(read, rows.BATCH):
+        yield from page
+        told(page[-1].position, total)

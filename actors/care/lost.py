@@ -1,0 +1,96 @@
+"""A dataset's folder whose log is lost: what its episodes say of themselves, and whether their files are like that."""
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from actors.capture.durable import copy, staged
+from actors.capture.episode import HIDDEN
+from actors.capture.lerobot_meta import read_episodes
+from actors.capture.manifest import EPISODE_FILE, EpisodeManifest, read_manifest, sha256
+from actors.care.backup import Told
+from actors.care.files import is_inside
+from domain.errors import Invalid, NotFound
+
+
+class Lost(NamedTuple):
+    """``episodes`` in the order in which the dataset had them; ``damaged`` says by folder name what is wrong."""
+
+    dataset_id: UUID
+    episodes: list[EpisodeManifest]
+    damaged: dict[str, str]
+
+
+def look(folder: Path) -> Lost:
+    """Read the manifests. Raises NotFound when there is none, Invalid when they are of several datasets."""
+    episodes, damaged = list[EpisodeManifest](), dict[str, str]()
+    for place in _places(folder):
+        try:
+            manifest = read_manifest(place)
+        except ValidationError:
+            damaged[place.name] = f"its {EPISODE_FILE} cannot be read"
+            continue
+        if str(manifest.meta.episode_id) == place.name:
+            episodes.append(manifest)
+        else:
+            damaged[place.name] = f"its {EPISODE_FILE} is that of {manifest.meta.episode_id}"
+    if not episodes:
+        raise NotFound(f"{folder} holds no saved episode: a dataset's folder has episodes/<id>/{EPISODE_FILE} in it.")
+    ids = {manifest.meta.dataset_id for manifest in episodes}
+    if len(ids) > 1:
+        raise Invalid(
+            f"{folder} holds episodes of several datasets: {', '.join(sorted(map(str, ids)))}. Part them first."
+        )
+    return Lost(ids.pop(), sorted(episodes, key=_order(folder)), damaged)
+
+
+def verified(lost: Lost, folder: Path, told: Told) -> Lost:
+    """Only those episodes whose files are all what their manifests say."""
+    total, done = sum(manifest.size_bytes for manifest in lost.episodes), 0
+    damaged = dict(lost.damaged)
+    for manifest in lost.episodes:
+        if wrong := _wrong(manifest, _place(folder, manifest)):
+            damaged[str(manifest.meta.episode_id)] = wrong
+        done += manifest.size_bytes
+        told("bytes", done, total)
+    whole = [manifest for manifest in lost.episodes if str(manifest.meta.episode_id) not in damaged]
+    return Lost(lost.dataset_id, whole, damaged)
+
+
+def bring_in(lost: Lost, folder: Path, home: Path) -> None:
+    """Copy the episodes, and nothing else, into a new dataset's folder; all or none."""
+    with staged(home) as staging:
+        for manifest in lost.episodes:
+            place, target = _place(folder, manifest), _place(staging, manifest)
+            for name in (*manifest.files, EPISODE_FILE):
+                copy(place / name, target / name)
+
+
+def _places(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in folder.glob(f"episodes/[!{HIDDEN}]*/{EPISODE_FILE}"))
+
+
+def _place(folder: Path, manifest: EpisodeManifest) -> Path:
+    return folder / "episodes" / str(manifest.meta.episode_id)
+
+
+def _order(folder: Path) -> Callable[[EpisodeManifest], tuple[int, datetime]]:
+    """As in the newest version that there is; what is not in it comes after, as it was recorded."""
+    known = {row["episode_id"]: row["episode_index"] for row in read_episodes((folder / "current").resolve())}
+    return lambda manifest: (known.get(str(manifest.meta.episode_id), len(known)), manifest.meta.started_at)
+
+
+def _wrong(manifest: EpisodeManifest, place: Path) -> str | None:
+    for name, wanted in manifest.files.items():
+        file = place / name
+        if not is_inside(name) or not file.resolve().is_relative_to(place.resolve()):
+            return f"{name} is not inside its folder"
+        if not file.is_file():
+            return f"{name} is missing"
+        if sha256(file) != wanted:
+            return f"{name} is not what was written"
+    return None

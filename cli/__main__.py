@@ -1,0 +1,5 @@
+"""``python -m cli`` is ``geti-action``."""
+
+from cli import main
+
+main()
