@@ -18,9 +18,12 @@ LIVE: Mapping[Table, Table] = {}
 def write(connection: Connection, changes: Iterable[Change], into: Mapping[Table, Table] = LIVE) -> None:
     """Make the tables, or those in their place (``into``), what they would be after these changes, one after the
     other. A column that drops ask for must not be patched."""
-    pending: defaultdict[Table, _Pending] = defaultdict(_Pending)
+    pending: dict[Table, _Pending] = {}
     for change in changes:
-        pending[change.table].add(change)
+        table = change.table
+        if table not in pending:
+            pending[table] = _Pending(table)
+        pending[table].add(change)
     for table, ending in pending.items():
         ending.flush(connection, into.get(table, table))
 
@@ -28,15 +31,16 @@ def write(connection: Connection, changes: Iterable[Change], into: Mapping[Table
 class _Pending:
     """What becomes of one table: its drops, then whole rows, then patches of rows that are there already."""
 
-    def __init__(self) -> None:
+    def __init__(self, table: Table) -> None:
+        self._key = [column.name for column in table.primary_key]
         self._drops: defaultdict[Columns, list[Row]] = defaultdict(list)
         self._rows = _Rows()
         self._patches: dict[Key, Row] = {}
 
     def add(self, change: Change) -> None:
         match change:
-            case Put(table, row):
-                key = tuple([row[column.name] for column in table.primary_key])
+            case Put(_, row):
+                key = tuple([row[name] for name in self._key])
                 self._patches.pop(key, None)
                 self._rows.put(key, dict(row))
             case Patch(_, key, values):
@@ -53,10 +57,9 @@ class _Pending:
             statements.drop(dialect, table, columns).execute(connection, rows)
         if rows := self._rows.all():
             statements.upsert(dialect, table).execute(connection, rows)
-        keys = [column.name for column in table.primary_key]
         patches: defaultdict[Columns, list[Row]] = defaultdict(list)
         for key, values in self._patches.items():
-            patches[tuple(sorted(values))].append(values | _keyed(dict(zip(keys, key, strict=True))))
+            patches[tuple(sorted(values))].append(values | _keyed(dict(zip(self._key, key, strict=True))))
         for columns, rows in patches.items():
             statements.patch(dialect, table, columns).execute(connection, rows)
 
