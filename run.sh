@@ -2,6 +2,8 @@
 # Sets up .venv from the lock files, once, then hands over to the command line tool. `./run.sh --help` tells the rest.
 set -euo pipefail
 unset CDPATH
+# Where it is set (many containers do), each of Ray's dozens of processes compiles anew all that it imports.
+unset PYTHONDONTWRITEBYTECODE
 cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")"
 
 readonly PYTHON_VERSION=3.12

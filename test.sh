@@ -2,6 +2,8 @@
 # ./test.sh [quick|--long] [WORDS for pytest…]: lint, types and tests. `./test.sh --help` tells the rest.
 set -euo pipefail
 unset CDPATH
+# Where it is set (many containers do), each of Ray's dozens of processes compiles anew all that it imports.
+unset PYTHONDONTWRITEBYTECODE
 cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")"
 
 usage() {
