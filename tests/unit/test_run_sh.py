@@ -17,7 +17,9 @@ case "$*" in
   --version) exit ;;
   "cache dir" | "python dir") echo "$UV_HOME" ; exit ;;
   venv*) rm -rf .venv; mkdir -p .venv/bin $packages; ln -s '{sys.executable}' .venv/bin/python ;;
-  *--editable*) printf '#!/bin/sh\\necho "ran: $*"\\n' >.venv/bin/geti-action; chmod +x .venv/bin/geti-action; exit ;;
+  *--editable*) printf '#!/bin/sh\\necho "ran: $*$PYTHONDONTWRITEBYTECODE"\\n' >.venv/bin/geti-action
+    chmod +x .venv/bin/geti-action
+    exit ;;
   *requirements-train.lock*) mkdir -p $packages/physicalai_train-0.3.0.dist-info ;;
 esac
 [ -z "${{UV_SLOW:-}}" ] || sleep "$UV_SLOW"
@@ -78,6 +80,10 @@ def test_first_run_sets_up_and_serves_the_second_only_serves(checkout: Checkout)
 
 def test_setup_alone_runs_nothing(checkout: Checkout) -> None:
     assert checkout.run("--setup")[:2] == (0, "")
+
+
+def test_what_it_starts_may_keep_what_it_compiles(checkout: Checkout) -> None:
+    assert checkout.run(PYTHONDONTWRITEBYTECODE="1")[:2] == (0, "ran: serve")
 
 
 def test_train_tells_its_size_and_outlives_later_plain_runs(checkout: Checkout) -> None:
