@@ -31,11 +31,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """``events`` were folded; ``repaired`` rows had not been as they should; ``poisoned`` views were left as they
-    were."""
+    """``events`` were folded; ``replaced`` rows had differed, some of them perhaps only because they were just being
+    written; ``poisoned`` views were left as they were."""
 
     events: int
-    repaired: int
+    replaced: int
     poisoned: dict[str, Poison]
 
 
@@ -47,12 +47,12 @@ def rebuild(log: Log, names: Collection[str] = (), told: Told = lambda _done, _t
         connection.detach()  # the tables go with it
         fresh = Fresh(connection, views)
         events = _read_on(log, fresh, told)
-        repaired = fresh.compare()
+        replaced = fresh.compare()
         events += _read_on(log, fresh, told)  # what came while they were compared, so that little is left
         with log.turn(connection):
             last = list(log.read(after=fresh.position))
             fresh.swap(last)
-    return Rebuilt(events + len(last), repaired, fresh.poisoned)
+    return Rebuilt(events + len(last), replaced, fresh.poisoned)
 
 
 def _read_on(log: Log, fresh: Fresh, told: Told) -> int:
@@ -71,7 +71,7 @@ def build_missing(log: Log) -> None:
     missing = [name for name, view in log.views().items() if view.is_behind and view.parked_reason is None]
     if not missing:
         return
-    logger.info("building %s from the log", ", ".join(missing))
+    logger.info("building %s from the log; geti-action rebuild does the same before a start", ", ".join(missing))
     rebuilt = rebuild(log, missing, _log_progress)
     for name, (_, reason) in rebuilt.poisoned.items():
         logger.error("the view %s could not be built and is parked: %s", name, reason)

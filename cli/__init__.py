@@ -109,7 +109,7 @@ def rebuild(
         if not views:
             with log.engine.connect() as connection, log.turn(connection):
                 snapshots.forget(connection)
-    out.print(f"Rebuilt from {rebuilt.events} events; {rebuilt.repaired} rows were not as they should be.")
+    out.print(f"Rebuilt from {rebuilt.events} events; {rebuilt.replaced} rows differed and were replaced.")
     for name, (_, reason) in rebuilt.poisoned.items():
         out.print(f"[red]{name} is left as it was: {escape(reason)}[/red]")
     if rebuilt.poisoned:

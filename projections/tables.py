@@ -104,6 +104,8 @@ positions = Table(
     Column("position", Big, nullable=False),
     Column("parked_reason", Text),
 )
+"""How far each view is. A revision that adds a view, or changes what its rows hold, leaves or takes away its row here:
+then the next start builds the view from the log."""
 
 
 def _last_change(*, versioned: bool = True) -> list[Column[Any]]:

@@ -139,7 +139,7 @@ async def test_only_the_view_that_fails_is_parked_and_a_rebuild_heals_it(
     assert log.moment_behind(parked.position) == AT
 
     monkeypatch.setitem(VIEWS, "cameras", REAL["cameras"])
-    assert rebuild(log, ["cameras"]).repaired == 1
+    assert rebuild(log, ["cameras"]).replaced == 1
     assert log.views()["cameras"] == Standing(after.position, None, is_behind=False)
     assert _names(log, "cameras") == {"later"}
     await log.append(_renamed(camera, "last"))

@@ -200,7 +200,7 @@ def test_events_that_come_meanwhile_are_in_the_tables(
     swapped = contents(log)
     assert {row[1] for row in swapped["positions"]} == {log.position()}
     monkeypatch.undo()
-    assert rebuild(log).repaired == 0
+    assert rebuild(log).replaced == 0
     assert contents(log) == swapped
     assert sum(row[1] == "renamed" for row in swapped["projects"]) > 3
 
@@ -284,7 +284,7 @@ def test_four_writers_and_a_reader_go_on_through_rebuilds(log: Log, database_url
     assert min(made for made, _ in writers) > 0
     assert set(seen) == {cameras}
     served = digests(log)
-    assert rebuild(log).repaired == 0
+    assert rebuild(log).replaced == 0
     assert digests(log) == served
     assert {view.is_behind for view in log.views().values()} == {False}
     assert max(slowest for _, slowest in writers) < PATIENCE_S
@@ -373,7 +373,7 @@ def told(done, total):
     if done * 10 // total > len(sizes):
         sizes.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 rebuilt = rebuild(Log(sys.argv[1]), told=told)
-print(rebuilt.events, rebuilt.repaired, sizes[0], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(rebuilt.events, rebuilt.replaced, sizes[0], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
 
@@ -387,9 +387,9 @@ def _rebuild_is_equal(log: Log, url: str, events: int) -> None:
         connection.execute(tables.claims.delete())
     done = subprocess.run([sys.executable, "-c", MEASURED, url], cwd=PROJECT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    folded, repaired, early_mb, peak_mb = map(int, done.stdout.split())
+    folded, replaced, early_mb, peak_mb = map(int, done.stdout.split())
     assert folded == events
-    assert repaired > events / 10
+    assert replaced > events / 10
     assert digests(log) == before
     assert peak_mb < early_mb + GROWTH_MB
 
