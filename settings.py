@@ -39,7 +39,7 @@ class Settings(BaseSettings):
     )
     max_viewers: int = Field(32, ge=1, le=1024, description="Viewers of one camera at a time")
     camera_rest_s: float = Field(30, ge=0, le=3600, description="Seconds after which a camera nobody needs is closed")
-    haproxy: bool = Field(False, description="Ray Serve's HAProxy ingress: faster, listens on every address")
+    haproxy: bool = Field(False, description="Ray Serve's HAProxy ingress: faster with small requests")
     replicas: int = Field(1, ge=1, le=64, description="API replicas (more than one wants PostgreSQL)")
 
     @field_validator("cors_origins", "media_roots", mode="before")

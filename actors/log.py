@@ -24,7 +24,7 @@ from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from actors import answers, claims, codec, snapshots, wakeup
+from actors import answers, claims, codec, snapshots
 from actors.answers import Answer, Once
 from actors.provenance import Provenance, following, stamped
 from actors.reserve import Reserve
@@ -271,7 +271,6 @@ class Log:
             for position, event in zip(positions, events, strict=True):
                 claims.apply(connection, position, event)
             fold.fold(connection, list(zip(positions, events, strict=True)))
-            wakeup.announce(connection)
             return int(positions[-1])
 
     @contextmanager

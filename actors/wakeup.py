@@ -8,24 +8,17 @@ from contextlib import aclosing, closing
 from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Engine
 
-from projections import database
+from projections import database, tables
 
-CHANNEL = "geti_events"
+CHANNEL = tables.events.name  # on which the recorder notifies, in the append's transaction
 POLL_S = 0.02
 # A notice that was lost with its connection delays what it told by this much, and no more.
 LOOK_S = 15.0
 RETRY_S = 1.0
-_NOTIFY = text(f"NOTIFY {CHANNEL}")
 
 logger = logging.getLogger(__name__)
-
-
-def announce(connection: Connection) -> None:
-    """Tell other processes of this transaction's events when it commits. SQLite's see it without being told."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(_NOTIFY)
 
 
 async def growth(engine: Engine) -> AsyncGenerator[None, None]:

@@ -57,7 +57,11 @@ def _names(url: str, token: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("words", "number"), [("Starting Ray", signal.SIGINT), ("Starting the server", signal.SIGTERM)]
+    ("words", "number"),
+    [
+        ("Starting Ray", signal.SIGINT),
+        pytest.param("Starting the server", signal.SIGTERM, marks=pytest.mark.long),
+    ],
 )
 def test_it_stops_while_it_starts(own_server: Server, words: str, number: signal.Signals) -> None:
     own_server.begin()
@@ -65,6 +69,7 @@ def test_it_stops_while_it_starts(own_server: Server, words: str, number: signal
     assert own_server.stop(number, kill=os.kill) < STOP_S
 
 
+@pytest.mark.long
 def test_haproxy_serves_where_http_listens_and_nowhere_else(tmp_path: Path) -> None:
     ports = {f"RAY_SERVE_HAPROXY_{name}_PORT": str(free_port()) for name in ("STATS", "METRICS")}
     server = Server(tmp_path, HAPROXY="true", **ports).start()

@@ -94,12 +94,16 @@ def robot_ring(clock: SessionClock, rows: int, hold: int = 3) -> Ring[Sample]:
 
 
 def meta(
-    cameras: tuple[str, ...], clock: SessionClock, task: str = "push", episode_id: UUID | None = None
+    cameras: tuple[str, ...],
+    clock: SessionClock,
+    task: str = "push",
+    episode_id: UUID | None = None,
+    dataset_id: UUID | None = None,
 ) -> EpisodeMeta:
     return EpisodeMeta(
         episode_id=episode_id or uuid4(),
         recording_id=uuid4(),
-        dataset_id=uuid4(),
+        dataset_id=dataset_id or uuid4(),
         task=task,
         fps=clock.fps,
         started_at=datetime(2026, 11, 22, 12, tzinfo=UTC),
@@ -112,11 +116,16 @@ def meta(
 
 
 def record(
-    dataset_folder: Path, rows: int, sizes: Mapping[str, tuple[int, int]], task: str = "push", first: int = 0
+    dataset_folder: Path,
+    rows: int,
+    sizes: Mapping[str, tuple[int, int]],
+    task: str = "push",
+    first: int = 0,
+    dataset_id: UUID | None = None,
 ) -> EpisodeFacts:
     """Record and seal an episode; camera ``key``'s picture in row k is ``picture(first + k, *sizes[key])``."""
     clock = past_clock(rows)
-    about = meta(tuple(sizes), clock, task)
+    about = meta(tuple(sizes), clock, task, dataset_id=dataset_id)
     folder = open_take(dataset_folder, about)
     rings = {key: camera_ring(clock, rows, size, first) for key, size in sizes.items()}
     takes = [CameraTake(ring, clock, folder, key, FPS, grace_s=0) for key, ring in rings.items()]

@@ -195,6 +195,14 @@ async def test_only_the_topics_that_are_asked_for(log: Log, http: httpx.AsyncCli
     assert [message.data["type"] for message in taken] == ["project.renamed", "camera.created", "camera.created"]
 
 
+async def test_a_page_of_the_log_is_of_the_topics_that_are_named(log: Log) -> None:
+    project = new_project()
+    await log.append(project, new_camera(project), new_camera(project, "wrist"), new_project())
+    assert [at for at, _ in log.page(0, 10, {"camera.created"})] == [2, 3]
+    assert [at for at, _ in log.page(2, 10, {"camera.created", "project.created"})] == [3, 4]
+    assert [at for at, _ in log.page(1, 2)] == [2, 3]
+
+
 async def test_whom_nothing_concerns_hears_how_far_the_log_is(
     log: Log, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,22 +216,20 @@ async def test_whom_nothing_concerns_hears_how_far_the_log_is(
     assert message == Message("", "1", None)
 
 
-@pytest.mark.parametrize(
-    ("id", "code"),
-    [
-        ("2", "unknown_position"),
-        ("9" * 18, "unknown_position"),
-        ("9" * 19, "invalid_event_id"),
-        *((bad, "invalid_event_id") for bad in ("x", "-1", "1.0", "", "1 2", "1e3", "0x1", "¹")),
-    ],
-)
-async def test_an_id_that_is_not_of_this_log_is_refused(log: Log, http: httpx.AsyncClient, id: str, code: str) -> None:
+FOREIGN = ("2", "9" * 18)
+MALFORMED = ("x", "-1", "1.0", "", "1 2", "1e3", "0x1", "¹", "١", "9" * 19)
+
+
+async def test_an_id_that_is_not_of_this_log_is_refused(log: Log, http: httpx.AsyncClient) -> None:
     await log.append(new_project())
-    for asked in ({"headers": {"Last-Event-ID": id.encode()}}, {"params": {"last_event_id": id}}):
-        refused = await http.get("/api/live", **asked)  # type: ignore[arg-type]
-        assert (refused.status_code, refused.json()["error_code"]) == (422, code)
-        assert refused.headers["content-type"] == "application/problem+json"
-        assert "Last-Event-ID" in refused.json()["detail"]
+    for those, code in ((FOREIGN, "unknown_position"), (MALFORMED, "invalid_event_id")):
+        for id in those:
+            by_header = await http.get("/api/live", headers={b"Last-Event-ID": id.encode()})
+            by_parameter = await http.get("/api/live", params={"last_event_id": id})
+            for refused in (by_header, by_parameter):
+                assert (refused.status_code, refused.json()["error_code"]) == (422, code), id
+                assert refused.headers["content-type"] == "application/problem+json"
+                assert "Last-Event-ID" in refused.json()["detail"]
 
 
 async def test_an_unknown_topic_is_refused(http: httpx.AsyncClient) -> None:
@@ -321,6 +327,24 @@ async def test_an_event_that_cannot_be_read_ends_the_streams_and_says_so(log: Lo
         assert (last.event, last.data["reason"]) == ("end", "failed")
     async with watching(http, 0) as reader:
         assert [message.event for message in await reader.rest()] == ["hello", "end"]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_the_reader_tries_again_while_the_log_cannot_be_read(
+    log: Log, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module.wakeup, "RETRY_S", 0.05)
+    async with watching(http) as reader:
+        await reader.next()
+        await log.append(new_project())
+        await take(reader, 1)
+        with log.engine.begin() as connection:
+            connection.execute(text("ALTER TABLE geti_events RENAME TO elsewhere"))
+        await until(lambda: "The log cannot be read" in caplog.text, 10)
+        with log.engine.begin() as connection:
+            connection.execute(text("ALTER TABLE elsewhere RENAME TO geti_events"))
+        await log.append(new_project())
+        assert ids(await take(reader, 1)) == positions(log)[1:]
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
