@@ -1,10 +1,11 @@
 """What happened: the events of all, those of one thing, and (``?at=``) how things stood at a position of the log."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from actors.gateway import Gateway
 from actors.history import Wanted, find
@@ -44,19 +45,22 @@ async def list_events(
     return await _listed(request, Wanted(_id(aggregate), _known(type)), start, limit)
 
 
-@router.get("/{resource}/{id}/history", response_model=list[dict[str, Any]], summary="List what happened to one thing")
-async def history(
-    request: Request,
-    resource: Annotated[str, Path(json_schema_extra={"enum": [*RESOURCES]})],
-    id: UUID,
-    start: Start = 0,
-    limit: Limit = MAX_LIMIT,
-) -> Response:
-    """Like `/api/events`, of one project, camera, dataset …, which may be deleted."""
-    kind = RESOURCES.get(resource)
-    if kind is None:
-        raise NotFound(f"There are no {resource} here; there are {', '.join(RESOURCES)}.")
-    return await _listed(request, Wanted(id, kind), start, limit, else_missing=NotFound.of(kind, id))
+def _history_of(kind: str) -> Callable[..., Awaitable[Response]]:
+    async def history(request: Request, id: UUID, start: Start = 0, limit: Limit = MAX_LIMIT) -> Response:
+        """Like `/api/events`, of this one thing, which may be deleted."""
+        return await _listed(request, Wanted(id, kind), start, limit, else_missing=NotFound.of(kind, id))
+
+    return history
+
+
+for _resource, _kind in RESOURCES.items():
+    router.add_api_route(
+        f"/{_resource}/{{id}}/history",
+        _history_of(_kind),
+        response_model=list[dict[str, Any]],
+        operation_id=f"{_kind}_history",
+        summary=f"List what happened to one {_kind}",
+    )
 
 
 async def _listed(
