@@ -91,7 +91,7 @@ def _counted(amount: float) -> int:
 
 
 def in_words(resources: Mapping[str, float]) -> str:
-    """ "2 CPU, 1 GPU"; memory, which Ray counts in bytes, in GB."""
+    """Such as "2 CPU, 1 GPU"; memory, which Ray counts in bytes, in GB."""
     figures = {
         name: f"{amount / 1e9:.1f} GB" if name == "memory" else f"{amount:g}" for name, amount in resources.items()
     }

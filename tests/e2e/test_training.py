@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 from playwright.async_api import Page
 
@@ -87,6 +88,10 @@ def test_an_exported_policy_is_rolled_out_alike(server: Server, trained: dict[st
     )
 
 
+def loads(process: psutil.Process, library: str) -> bool:
+    return any(library in mapped.path for mapped in process.memory_maps())
+
+
 @pytest.mark.timeout(600)
 async def test_an_interrupted_training_ends_canceled_and_stays_so(server: Server, recorded: Cell, page: Page) -> None:
     job = await asyncio.to_thread(submit, server.api, recorded, max_steps=100_000, model_name="endless")
@@ -94,6 +99,9 @@ async def test_an_interrupted_training_ends_canceled_and_stays_so(server: Server
     await page.wait_for_selector(f'{shown}[data-status="running"] .message:has-text("loss")', timeout=300_000)
     assert await page.locator(f"{shown} progress").is_visible()
     assert await page.locator(f"{shown} .name").inner_text() == "endless"
+    supervisors = [each for title in ("ray::train-", "ray::TrainController") for each in server.processes(title)]
+    assert len(supervisors) == 2
+    assert not [each for each in supervisors if loads(each, "libtorch")], "only workers need torch"
     began = time.monotonic()
     await asyncio.to_thread(server.api.post, f"/jobs/{job}:interrupt")
     assert server.api.get(f"/jobs/{job}")["status"] == "canceled"
