@@ -25,7 +25,7 @@ File = Annotated[str, typer.Argument(metavar="FILE|-", help="- is stdin or stdou
 def export_log(file: File) -> None:
     """Write the log out as JSON lines, while the server serves."""
     from actors.care import exporting
-    from actors.care.copying import file_errors
+    from actors.care.failures import file_errors
 
     with _log() as log, bar("events") as told, file_errors(f"write {file}"):
         if file == "-":
@@ -39,7 +39,7 @@ def export_log(file: File) -> None:
 def import_log(file: File) -> None:
     """Take a log in that export-log wrote, into an empty database of either kind: all of it, or nothing."""
     from actors.care import importing
-    from actors.care.copying import file_errors
+    from actors.care.failures import file_errors
 
     with _new_log() as log, bars() as told, file_errors(f"read {file}"):
         if file == "-":

@@ -39,28 +39,35 @@ def guard(stop_s: float, left_s: float) -> None:
     if guarded:
         _watch(guarded, ending, stop_s, left_s)
     _prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal tells everybody; so one who hears it is enough
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if os.getppid() != guard:  # it was killed before it could be noticed
         sys.exit(1)
 
 
 def _watch(guarded: int, ending: set[signal.Signals], stop_s: float, left_s: float) -> NoReturn:
-    deadline: float | None = None
-    while (status := _reap(guarded)) is None:
-        number = _signal({*ending, signal.SIGCHLD}, deadline)
-        if number in ending:
-            deadline = deadline or time.monotonic() + stop_s
+    deadline = float("inf")
+    while (status := _exit_code(guarded)) is None and time.monotonic() < deadline:
+        if _signal({*ending, signal.SIGCHLD}, deadline) in ending:
+            deadline = min(deadline, time.monotonic() + stop_s)
             os.kill(guarded, signal.SIGINT)
-        elif number is None:
-            sys.stderr.write(f"It has not stopped within {stop_s:.0f} s: killed.\n")
-            status = 1
-            break
-    _end_all(min(deadline or float("inf"), time.monotonic() + left_s))
-    sys.exit(status if status >= 0 else 128 - status)
+    if status is None:
+        sys.stderr.write(f"It has not stopped within {stop_s:.0f} s: killed.\n")
+        status = 1
+    _end_all(min(deadline, time.monotonic() + left_s))
+    os._exit(status if status >= 0 else 128 - status)  # nothing to tidy, and somebody waits
 
 
-def _reap(guarded: int) -> int | None:
-    """Take note of everyone who has ended; the exit code of the guarded process if it was among them."""
+def _signal(numbers: Iterable[signal.Signals], until: float) -> int | None:
+    """The next one of these (blocked) signals, or None when none comes ``until`` then."""
+    if until == float("inf"):
+        return signal.sigwait(numbers)
+    caught = signal.sigtimedwait(numbers, max(0.0, until - time.monotonic()))
+    return caught.si_signo if caught else None
+
+
+def _exit_code(guarded: int) -> int | None:
+    """The guarded process's, once it has ended. Others who have are seen off."""
     found = None
     with suppress(ChildProcessError):
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
@@ -69,31 +76,27 @@ def _reap(guarded: int) -> int | None:
     return found
 
 
-def _signal(numbers: Iterable[signal.Signals], until: float | None) -> int | None:
-    """The next one of these (blocked) signals, or None when none comes ``until`` then."""
-    if until is None:
-        return signal.sigwait(numbers)
-    caught = signal.sigtimedwait(numbers, max(0.0, until - time.monotonic()))
-    return caught.si_signo if caught else None
-
-
 def _end_all(until: float) -> None:
-    """Wait for our descendants until then, kill those that are left, and tell of those that cannot be killed."""
-    while family := _family():
-        if time.monotonic() > until + KILLED_S:
-            sys.stderr.write(f"Could not be ended: {', '.join(map(str, family))}\n")
-            return
+    """Give our descendants until then, kill those who are left, and tell of those who cannot be killed."""
+    while _any_left():
         if time.monotonic() >= until:
+            family = psutil.Process().children(recursive=True)
             for process in family:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
+            if time.monotonic() > until + KILLED_S:
+                sys.stderr.write(f"These do not end: {', '.join(map(str, family))}\n")
+                return
         signal.sigtimedwait({signal.SIGCHLD}, 0.05)
 
 
-def _family() -> list[psutil.Process]:
-    """All who are alive: whoever has lost its parent is our child by now."""
-    _reap(0)
-    return psutil.Process().children(recursive=True)
+def _any_left() -> bool:
+    """Whether there are children: since whoever loses its parent becomes one, the last descendant is one too."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+        return True
+    return False
 
 
 def _prctl(option: int, value: int) -> None:

@@ -1,7 +1,8 @@
 """A dataset whose log is lost is adopted: its saved episodes become known to the log as if they had just been saved.
 
 What it belongs to is named or made: a project, and an environment, for which a simulated cell is made that fits what
-the episodes hold. Adopting again changes nothing, but for episodes that were not known yet.
+the episodes hold. Adopting again changes nothing, but for episodes that were not known yet; where the log is there and
+the files are lost, it brings those back.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from actors.capture.manifest import EpisodeManifest, read_facts, read_manifest
 from actors.capture.reader import versions
 from actors.care import lost
 from actors.care.backup import Told
-from actors.care.copying import file_errors
+from actors.care.failures import file_errors
 from actors.care.lost import Lost
 from actors.care.place import place
 from actors.log import Log, now
@@ -63,7 +64,7 @@ def adopt(log: Log, storage: Path, folder: Path, wish: Wish, told: Told) -> Adop
             _must_be_welcome(folder, home, wish)
         found = lost.verified(found, folder, told)
         dataset, made = _dataset(log, found, wish)
-        new = _add(dataset, found, folder, home)
+        new = _add(dataset, found, folder, versions(home))
         with _brought_in(found, folder, home) if is_outside else nullcontext():
             if new:
                 with acting(Provenance(BY, correlation_id=uuid4().hex)):
@@ -101,25 +102,27 @@ def _dataset(log: Log, found: Lost, wish: Wish) -> tuple[Dataset, list[Aggregate
     return Dataset.create(found.dataset_id, command, now()), where.new
 
 
-def _add(dataset: Dataset, found: Lost, folder: Path, home: Path) -> int:
-    """Add the episodes that the dataset does not know yet; how many."""
+def _add(dataset: Dataset, found: Lost, folder: Path, published: list[int]) -> int:
+    """Add the episodes that the dataset does not know yet; how many. All of them must be there, and fit together."""
+    for episode in dataset.episodes:
+        if read_facts(episode_folder(folder, episode.episode_id)).sha256 != episode.sha256:
+            raise Conflict(f"Episode {episode.episode_id} in {folder} is not the one that the log knows.")
     known = [episode.episode_id for episode in dataset.episodes]
     new = [manifest for manifest in found.episodes if manifest.meta.episode_id not in known]
-    all_of_it = [*(read_manifest(episode_folder(home, id)) for id in known), *new]
+    all_of_it = [*(read_manifest(episode_folder(folder, id)) for id in known), *new]
     refuse_mix(all_of_it, DatasetInfo.of(all_of_it[0].meta))
-    after = _taken_versions(home, dataset, all_of_it, len(new))
+    after = _versions_in_the_way(folder, published, all_of_it, dataset.content_version + len(new))
     for manifest in new:
-        facts = read_facts(episode_folder(folder, manifest.meta.episode_id))
-        dataset.add_episode(facts, now(), after)
+        dataset.add_episode(read_facts(episode_folder(folder, manifest.meta.episode_id)), now(), after)
     return len(new)
 
 
-def _taken_versions(home: Path, dataset: Dataset, episodes: list[EpisodeManifest], new: int) -> int:
-    """Up to which version those on disk are in the way of the one that is to come: they may hold other episodes."""
-    newest, wanted = max(versions(home), default=0), dataset.content_version + new
+def _versions_in_the_way(folder: Path, published: list[int], episodes: list[EpisodeManifest], wanted: int) -> int:
+    """The newest version on disk, if the ``wanted`` one must come after it because it holds other episodes; else 0."""
+    newest = max(published, default=0)
     if newest < wanted:
         return 0
-    held = [row["episode_id"] for row in read_episodes(home / "versions" / str(newest))]
+    held = [row["episode_id"] for row in read_episodes(folder / "versions" / str(newest))]
     is_it = newest == wanted and held == [str(manifest.meta.episode_id) for manifest in episodes]
     return 0 if is_it else newest
 

@@ -17,8 +17,9 @@ from pydantic import BaseModel, ConfigDict
 
 from actors.capture.durable import fsync_folders, write_bytes
 from actors.care import files, lines, sealed
-from actors.care.copying import Reading, file_errors
+from actors.care.copying import Reading
 from actors.care.exporting import export_to
+from actors.care.failures import file_errors
 from actors.log import Log, now
 from domain.errors import Conflict, Invalid
 from projections.tables import rfc3339

@@ -51,6 +51,8 @@ class _Checker:
         self._is_readable = True
         self._position = 0
         with connection.begin():
+            if connection.dialect.name == "postgresql":  # whoever reads the findings may take his time
+                connection.execute(text("SET idle_in_transaction_session_timeout = 0"))
             self._fresh = {name: Fresh(connection, {name: view}) for name, view in ALL.items()}
 
     def findings(self, told: Told) -> Iterator[Finding]:

@@ -1,28 +1,12 @@
 """Reads the files of a storage root, each once however many names it has, and may leave a second copy of them."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from actors.capture.durable import FULL, copy, link_or_copy
+from actors.capture.durable import copy, link_or_copy
 from actors.care.files import Entry, digest, is_settled
-from domain.errors import Invalid, StorageFull, Unavailable
-
-
-@contextmanager
-def file_errors(doing: str) -> Iterator[None]:
-    """Say an OSError in a person's words, who sits at this machine and may know its paths."""
-    try:
-        yield
-    except OSError as error:
-        what = f"Could not {doing}: {os.strerror(error.errno or 0)}" + (
-            f" ({error.filename})" if error.filename else ""
-        )
-        if error.errno in FULL:
-            raise StorageFull(f"{what}. Free some space there, then try again.") from error
-        raise Unavailable(f"{what}. See to it that this can be read and written, then try again.") from error
+from domain.errors import Invalid
 
 
 class _Known(NamedTuple):
@@ -54,13 +38,15 @@ class Reading:
         except FileNotFoundError:
             return None
         identity = (stat.st_dev, stat.st_ino)
-        known = self._known.get(identity) or self._first(place, path)
-        if known is None:
-            return None
-        if identity in self._known and known.copy is not None:
+        known = self._known.get(identity)
+        if known is not None and known.copy is not None:
             link_or_copy(known.copy, self._target(path))
-        elif stat.st_nlink > 1:
-            self._known[identity] = known
+        if known is None:
+            known = self._first(place, path)
+            if known is None:
+                return None
+            if stat.st_nlink > 1:
+                self._known[identity] = known
         return Entry(path, known.size, known.sha256)
 
     def _first(self, place: Path, path: str) -> _Known | None:

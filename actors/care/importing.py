@@ -81,8 +81,11 @@ def _take_in(connection: Connection, batch: Sequence[rows.Stored]) -> None:
         rows.put(connection, batch)
         bulk.write(connection, fold.changes_of(recorded, {CLAIMS: claims.VIEW}))
     except IntegrityError as error:
-        between = f"between the positions {batch[0].position} and {batch[-1].position}"
-        raise Invalid(f"Two events {between} cannot both be: {error.orig}. Nothing was taken in.") from error
+        between, why = (
+            f"between the positions {batch[0].position} and {batch[-1].position}",
+            str(error.orig).split("\n")[0],
+        )
+        raise Invalid(f"Two events {between} cannot both be: {why}. Nothing was taken in.") from error
     fold.fold(connection, recorded)
 
 

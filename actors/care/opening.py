@@ -21,7 +21,7 @@ from actors.care.files import BACKUPS
 from actors.care.sealed import whole_file
 from actors.log import Log, now
 from actors.rebuild import build_missing
-from domain.errors import GetiActionError, Unavailable
+from domain.errors import GetiActionError, LogBusy, Unavailable
 from projections import database, schema
 
 logger = logging.getLogger(__name__)
@@ -36,8 +36,8 @@ class UpdateFailed(GetiActionError):
 def open_database(url: str, storage: Path, say: Callable[[str], object] = logger.info) -> None:
     """Make the tables of ``url`` this release's and whole. Every start may call it; mostly there is nothing to do.
 
-    Raises UpdateFailed, which names the copy; Conflict for a database of a newer release; Unavailable or StorageFull
-    when no copy can be made."""
+    Raises UpdateFailed, which names the copy; Conflict for a database of a newer release; LogBusy while an older one
+    writes; Unavailable or StorageFull when no copy can be made."""
     kept: list[Path] = []
 
     def keep(connection: Connection, revision: str) -> None:
@@ -52,6 +52,10 @@ def open_database(url: str, storage: Path, say: Callable[[str], object] = logger
     except Exception as error:
         if kept:
             raise _failed(error, kept[0]) from error
+        if "lock timeout" in str(error):
+            raise LogBusy(
+                "Others keep the log: stop the older release's servers, then start this one again."
+            ) from error
         raise
     if kept:
         say(f"The database is up to date (revision {schema.HEAD}).")

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from actors.capture.durable import fsync_folders, fsync_path
 from actors.care import backup, files, lines, sealed
 from actors.care.backup import Label, Told
-from actors.care.copying import Reading, file_errors
+from actors.care.copying import Reading
+from actors.care.failures import file_errors
 from actors.care.files import Entry
 from actors.care.importing import Imported, import_log, must_be_empty
 from actors.log import Log

@@ -40,7 +40,8 @@ def test_the_dashboard_shows_actors_by_name(server: Server) -> None:
     cameras = f"/projects/{server.api.post('/projects', {'name': 'dashboard'})['id']}/cameras"
     camera = f"{cameras}/{server.api.post(cameras, CAMERA | {'name': 'seen'})['id']}"
     server.api.post(f"{camera}:connect")
-    url = f"http://127.0.0.1:{server.environment['DASHBOARD_PORT']}/logical/actors"
+    port = server.environment["DASHBOARD_PORT"]
+    url = f"http://localhost:{port}/logical/actors"
     assert httpx.get(url, timeout=30).status_code == 401
     ray = Path(sys.executable).with_name("ray")
     token = subprocess.run([ray, "get-auth-token"], text=True, capture_output=True, check=True, timeout=60).stdout

@@ -14,6 +14,8 @@ from actors.capture.lerobot_meta import DatasetInfo
 from actors.capture.lerobot_v3 import publish
 from actors.capture.manifest import read_manifest
 from actors.capture.video import keyframes
+from actors.care.adopting import Wish, adopt
+from tests.integration.care_kit import DATASET, opened, quiet
 from tests.integration.test_capture_kit import FPS, INFO, JOINTS, number_of, picture, psnr, record
 
 pytestmark = [
@@ -37,10 +39,10 @@ def lerobot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
     return lambda folder: LeRobotDataset("local/episodes", root=folder, video_backend="pyav")
 
 
-def episodes(dataset: Path, lengths: tuple[int, ...] = (40, 23, 31)) -> list[UUID]:
+def episodes(dataset: Path, lengths: tuple[int, ...] = (40, 23, 31), dataset_id: UUID | None = None) -> list[UUID]:
     tasks = ("push the T", "pull it back")
     return [
-        record(dataset, rows, SIZES, tasks[number % 2], first=100 * number).episode_id
+        record(dataset, rows, SIZES, tasks[number % 2], first=100 * number, dataset_id=dataset_id).episode_id
         for number, rows in enumerate(lengths)
     ]
 
@@ -83,6 +85,15 @@ def test_every_row_of_every_episode_is_what_was_fed(tmp_path, lerobot, caplog):
     assert opened.meta.robot_type == "PushT"
     assert opened.meta.camera_keys == ["observation.images.top", "observation.images.wrist"]
     assert opened.meta.features["observation.state"]["names"] == list(JOINTS)
+
+
+def test_a_dataset_whose_log_was_lost_is_adopted_and_opens(tmp_path, lerobot, sqlite_url):
+    lost = tmp_path / "lost"
+    publish(lost, 1, episodes(lost, (12, 9), dataset_id=DATASET), INFO)
+    with opened(sqlite_url) as log:
+        version = adopt(log, tmp_path / "storage", lost, Wish(), quiet).version
+    folder = tmp_path / "storage" / "datasets" / str(DATASET) / "versions" / str(version)  # as training finds it
+    assert_holds(lerobot(folder), [(0, 12, "push the T"), (100, 9, "pull it back")])
 
 
 def test_without_an_episode_it_still_opens_and_the_rest_has_moved_up(tmp_path, lerobot):

@@ -8,6 +8,8 @@ from uuid import UUID
 
 import numpy as np
 import pytest
+from fastapi import FastAPI
+from httpx import ASGITransport, AsyncClient
 from sqlalchemy import select
 
 from actors.capture.lerobot_v3 import current_version, publish
@@ -21,6 +23,7 @@ from domain.dataset import Dataset
 from domain.errors import Conflict, Invalid, NameTaken, NotFound
 from domain.project import Project
 from projections import queries, tables
+from projections.routes import routers
 from tests.integration.care_kit import DATASET, SIZES, opened, quiet, record_lost, rows
 from tests.integration.log_kit import AT, new_camera, new_environment, new_project, new_robot
 from tests.integration.test_capture_kit import INFO, record
@@ -101,6 +104,19 @@ def test_what_is_published_holds_all_rows(log: Log, storage: Path, folder: Path,
     assert np.array_equal(read.states[:, 0], np.arange(7) // 3 * 3)
 
 
+async def test_the_api_shows_it_like_any_other(each_log: Log, storage: Path, folder: Path, ids: Episodes) -> None:
+    await asyncio.to_thread(adopt, each_log, storage, folder, Wish(name="pushes"), quiet)
+    app = FastAPI()
+    for router in routers:
+        app.include_router(router)
+    app.state.engine = each_log.engine
+    async with AsyncClient(transport=ASGITransport(app), base_url=f"http://test/api/dataset/{DATASET}") as http:
+        dataset, episodes = (await http.get("")).json(), (await http.get("/episodes")).json()
+    assert (dataset["name"], dataset["episodes"], dataset["fps"]) == ("pushes", 3, 30)
+    assert [episode["id"] for episode in episodes] == list(map(str, ids))
+    assert [episode["length"] for episode in episodes] == [5, 6, 7]
+
+
 def test_repeating_it_changes_nothing(each_log: Log, storage: Path, folder: Path) -> None:
     adopt(each_log, storage, folder, Wish(), quiet)
     before = rows(each_log)
@@ -146,6 +162,24 @@ def test_a_folder_from_elsewhere_is_copied_in(log: Log, storage: Path, recorded:
     assert_whole(log, storage)
     with pytest.raises(Conflict, match="already"):
         adopt(log, storage, recorded, Wish(), quiet)
+
+
+def test_lost_files_of_a_dataset_that_the_log_knows_are_brought_back(
+    log: Log, storage: Path, folder: Path, recorded: Path, ids: Episodes
+) -> None:
+    adopt(log, storage, folder, Wish(), quiet)
+    before = rows(log)
+    shutil.rmtree(folder)
+    other = Path(shutil.copytree(recorded, storage.with_name("other"), symlinks=True))
+    manifest = other / "episodes" / str(ids[0]) / EPISODE_FILE
+    content = manifest.read_text()
+    manifest.write_text(content + " ")
+    with pytest.raises(Conflict, match="not the one that the log knows"):
+        adopt(log, storage, other, Wish(), quiet)
+    manifest.write_text(content)
+    assert adopt(log, storage, other, Wish(), quiet) == Adopted(DATASET, 0, 3, {})
+    assert rows(log) == before
+    assert_whole(log, storage)
 
 
 def test_a_refusal_of_the_log_leaves_no_copy_behind(log: Log, storage: Path, recorded: Path) -> None:

@@ -21,10 +21,11 @@ from actors.care.opening import UpdateFailed, open_database
 from actors.care.rows import continue_behind, put
 from actors.log import Log
 from actors.rebuild import rebuild
-from domain.errors import Conflict, Unavailable
+from domain.errors import Conflict, LogBusy, Unavailable
 from projections import database, schema, tables
 from settings import PROJECT
 from tests.integration.care_kit import LASTING, OLDEST, opened, quiet, rows, tell
+from tests.integration.log_kit import kept_from_writing
 
 TABLES: dict[str, Any] = json.loads(OLDEST.with_suffix(".tables.json").read_text())
 
@@ -162,6 +163,19 @@ def test_without_a_copy_nothing_is_touched(database_url: str, engine: Engine, st
     with pytest.raises(Unavailable, match="copy"):
         open_database(database_url, storage, quiet)
     assert revision(engine) == "0001"
+
+
+def test_while_an_older_release_writes_nothing_is_touched(
+    postgresql_url: str, storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_old(postgresql_url)
+    monkeypatch.setattr(database, "POSTGRESQL_OPTIONS", "-c lock_timeout=200ms")
+    with kept_from_writing(postgresql_url), pytest.raises(LogBusy, match="stop the older release's servers"):
+        open_database(postgresql_url, storage, quiet)
+    assert copies(postgresql_url, storage) == []
+    monkeypatch.undo()
+    open_database(postgresql_url, storage, quiet)
+    assert len(copies(postgresql_url, storage)) == 1
 
 
 def test_a_newer_release_s_database_is_refused(database_url: str, engine: Engine, storage: Path) -> None:

@@ -71,7 +71,7 @@ def terminate(pid: int) -> None:
 
 
 def close_terminal(pid: int) -> None:
-    os.kill(pid, signal.SIGHUP)
+    os.killpg(pid, signal.SIGHUP)
 
 
 @pytest.mark.parametrize("how", [ctrl_c, interrupt, terminate, close_terminal])
