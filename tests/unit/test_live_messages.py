@@ -42,6 +42,9 @@ def test_a_change_says_what_happened_to_what() -> None:
         "version": 1,
         "at": "2026-01-02T03:04:05.000678Z",
         "by": "anonymous",
+        "correlation_id": None,
+        "causation_id": None,
+        "traceparent": None,
         "data": {"name": "lab"},
     }
 
