@@ -41,19 +41,19 @@ def test_the_dashboard_shows_actors_by_name(server: Server) -> None:
     camera = f"{cameras}/{server.api.post(cameras, CAMERA | {'name': 'seen'})['id']}"
     server.api.post(f"{camera}:connect")
     port = server.environment["DASHBOARD_PORT"]
-    url = f"http://localhost:{port}/logical/actors"
-    assert httpx.get(url, timeout=30).status_code == 401
+    page = f"http://localhost:{port}/logical/actors"
+    assert httpx.get(page, timeout=30).status_code == 401
     ray = Path(sys.executable).with_name("ray")
     token = subprocess.run([ray, "get-auth-token"], text=True, capture_output=True, check=True, timeout=60).stdout
     deadline = time.monotonic() + 30
-    while "CameraActor(seen)" not in (names := _names(url, token)):
+    while "CameraActor(seen)" not in (names := _names(page, token)):
         assert time.monotonic() < deadline, names
         time.sleep(0.2)
     server.api.post(f"{camera}:disconnect")
 
 
-def _names(url: str, token: str) -> set[str]:
-    found = httpx.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=30).raise_for_status().json()
+def _names(page: str, token: str) -> set[str]:
+    found = httpx.get(page, headers={"Authorization": f"Bearer {token}"}, timeout=30).raise_for_status().json()
     return {actor["reprName"] for actor in found["data"]["actors"].values() if actor["state"] == "ALIVE"}
 
 
