@@ -97,7 +97,7 @@ async def test_who_does_not_read_is_sent_so_much_and_no_more(server: Server) -> 
 
 async def big_changes(log: Log, size: int) -> None:
     """Events of so many bytes in all, of a project that is gone in the end."""
-    project, each = new_project(), 20_000
+    project, each = new_project(), 40_000
     await log.append(project)
     version = 2
     for version in range(2, 2 + size // each):
