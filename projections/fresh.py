@@ -6,6 +6,7 @@ replaces those rows, in one transaction, so that writers wait for a moment and r
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -44,7 +45,8 @@ _PATIENT = "SET idle_in_transaction_session_timeout = 0; SET lock_timeout = '60s
 
 
 class Fresh:
-    """The tables of some views, made anew on a connection that is used for nothing else.
+    """The tables of some views, made anew on a connection that is used for nothing else; each step in a transaction of
+    its own, or in the caller's.
 
     ``position`` is how far they are; ``poisoned`` the views that could not be built, which are left as they were."""
 
@@ -56,7 +58,7 @@ class Fresh:
         self._since: list[Recorded] | None = None
         self.position = 0
         self.poisoned: dict[str, Poison] = {}
-        with connection.begin():
+        with _transaction(connection):
             if connection.dialect.name == "postgresql":
                 connection.exec_driver_sql(_PATIENT)
             for table in self._into:
@@ -65,7 +67,7 @@ class Fresh:
 
     def take_in(self, recorded: Sequence[Recorded]) -> None:
         """Fold the next events of the log."""
-        with self._connection.begin():
+        with _transaction(self._connection):
             self._take_in(recorded)
 
     def _take_in(self, recorded: Sequence[Recorded]) -> None:
@@ -80,7 +82,7 @@ class Fresh:
     def compare(self) -> int:
         """Note which rows of the live tables are not as they should be; how many there are. An event that is folded
         into both later on makes no new difference."""
-        with self._connection.begin():
+        with _transaction(self._connection):
             found = {table: self._compare(table) for table in self._tables()}
         self._to_replace = [table for table, count in found.items() if count]
         self._since = []
@@ -120,6 +122,10 @@ class Fresh:
             self._connection.exec_driver_sql(f"ANALYZE {_fresh(table).name}")  # nothing else does it for such a table
         self._connection.execute(insert(differing).from_select(_keys(differing), _difference(table)))
         return self._connection.scalar(select(func.count()).select_from(differing)) or 0
+
+
+def _transaction(connection: Connection) -> AbstractContextManager[object]:
+    return nullcontext() if connection.in_transaction() else connection.begin()
 
 
 def _standing(name: str, position: int, reason: str | None = None) -> Row:
