@@ -19,6 +19,7 @@ from actors.rebuild import CLAIMS
 from domain.errors import Conflict, Invalid
 from projections import bulk, fold
 from projections.tables import events, metadata, positions
+from projections.views import VIEWS
 
 _LONG = (
     select(events.c.originator_id, func.max(events.c.originator_version))
@@ -66,11 +67,11 @@ def must_be_empty(connection: Connection) -> None:
 
 
 def _begin(connection: Connection) -> None:
+    """Every table is empty and every view follows: what an empty log has left anywhere is of nothing."""
     must_be_empty(connection)
-    for table in metadata.sorted_tables:  # what an empty log has left there is of nothing
-        if table is not positions:
-            connection.execute(table.delete())
-    connection.execute(positions.update().values(position=0, parked_reason=None))
+    for table in metadata.sorted_tables:
+        connection.execute(table.delete())
+    connection.execute(positions.insert(), [{"view": view, "position": 0} for view in VIEWS])
     if connection.dialect.name == "postgresql":  # who sends us the file may take his time
         connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
 
@@ -81,10 +82,8 @@ def _take_in(connection: Connection, batch: Sequence[rows.Stored]) -> None:
         rows.put(connection, batch)
         bulk.write(connection, fold.changes_of(recorded, {CLAIMS: claims.VIEW}))
     except IntegrityError as error:
-        between, why = (
-            f"between the positions {batch[0].position} and {batch[-1].position}",
-            str(error.orig).split("\n")[0],
-        )
+        between = f"between the positions {batch[0].position} and {batch[-1].position}"
+        why = str(error.orig).partition("\n")[0]
         raise Invalid(f"Two events {between} cannot both be: {why}. Nothing was taken in.") from error
     fold.fold(connection, recorded)
 
