@@ -117,7 +117,7 @@ def adopt(
     for episode, why in adopted.damaged.items():
         say.print(f"[red]Episode {episode} is left out: {escape(why)}.[/red]")
     say.print(
-        f"Dataset {adopted.dataset_id}: {adopted.episodes} episodes adopted; version {adopted.version} is published."
+        f"Adopted {adopted.episodes} episodes of dataset {adopted.dataset_id}, whose version is {adopted.version}."
     )
 
 

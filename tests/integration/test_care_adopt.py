@@ -110,8 +110,8 @@ async def test_the_api_shows_it_like_any_other(each_log: Log, storage: Path, fol
     for router in routers:
         app.include_router(router)
     app.state.engine = each_log.engine
-    async with AsyncClient(transport=ASGITransport(app), base_url=f"http://test/api/dataset/{DATASET}") as http:
-        dataset, episodes = (await http.get("")).json(), (await http.get("/episodes")).json()
+    async with AsyncClient(transport=ASGITransport(app), base_url="http://test/api/dataset") as http:
+        dataset, episodes = (await http.get(f"/{DATASET}")).json(), (await http.get(f"/{DATASET}/episodes")).json()
     assert (dataset["name"], dataset["episodes"], dataset["fps"]) == ("pushes", 3, 30)
     assert [episode["id"] for episode in episodes] == list(map(str, ids))
     assert [episode["length"] for episode in episodes] == [5, 6, 7]

@@ -58,7 +58,7 @@ def test_postgresql_lets_no_holder_stop_the_others(postgresql_url: str) -> None:
     with engine.connect() as connection:
         names = ("lock_timeout", "idle_in_transaction_session_timeout")
         waits = {name: connection.scalar(text(f"SHOW {name}")) for name in names}
-    assert waits == {"lock_timeout": "10s", "idle_in_transaction_session_timeout": "1min"}
+    assert waits == {"lock_timeout": "5s", "idle_in_transaction_session_timeout": "4s"}
     engine.dispose()
 
 
