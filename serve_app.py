@@ -5,6 +5,7 @@ import what they are composed of: the process that starts them would spend secon
 """
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -65,6 +66,15 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 def build() -> FastAPI:
     """The HTTP application, made anew in each replica."""
+    gc.disable()  # until all is imported: what that makes stays, and is never looked through again
+    try:
+        return _composed()
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _composed() -> FastAPI:
     from fastapi_offline import FastAPIOffline
 
     import actors.routes

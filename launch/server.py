@@ -1,6 +1,7 @@
 """The road up, Ray first and Ray Serve on it, a word to say where it answers, and the road down."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -42,9 +43,11 @@ def serve_until_stopped(config: Settings) -> None:
         try:
             claim(config, stack)
             guard(STOP_S, LEFT_S)
+            gc.disable()  # most of what a start makes stays; to look through it again and again takes half a second
             _start_ray(config, stack)
             _listen_for_the_end()  # Ray has put handlers of its own there
             _start_serve(config, stack)
+            gc.enable()
             _report(config, time.monotonic() - began)
             threading.Event().wait()
         except KeyboardInterrupt:
@@ -79,7 +82,7 @@ def _start_ray(config: Settings, stack: ExitStack) -> None:
     if others:
         say.print(f"Another Ray runs on this machine ({', '.join(sorted(others))}); this one keeps apart from it.")
     say.print("Starting Ray …")
-    with _meanwhile(lambda: _open_database(config)):
+    with _meanwhile(lambda: _prepare(config)):
         context = _patiently(
             lambda: ray.init(
                 address="local",
@@ -95,10 +98,12 @@ def _start_ray(config: Settings, stack: ExitStack) -> None:
     say.print(f"Dashboard http://{context.dashboard_url}")
 
 
-def _open_database(config: Settings) -> None:
-    from actors.care.opening import open_database  # takes a moment, which others use to start
+def _prepare(config: Settings) -> None:
+    """What takes a moment that others use to start."""
+    from actors.care.opening import open_database
 
     open_database(config.database_url, config.storage_dir, say.print)
+    import serve_app  # noqa: F401
 
 
 @contextmanager
