@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from contextvars import ContextVar
 from copy import deepcopy
 from functools import cached_property
 from typing import Any, ClassVar, cast
@@ -29,6 +30,8 @@ from settings import settings
 NAMESPACE = "geti-action"
 ATTEMPTS = 5
 logger = logging.getLogger(__name__)
+
+_seen_version: ContextVar[int | None] = ContextVar("seen_version", default=None)
 
 
 class OwnerLost(Unavailable):
@@ -72,10 +75,20 @@ class Entity[A: Aggregate]:
         self._loop = asyncio.get_running_loop()
         begin(self._own)
 
-    async def obey(self, provenance: Provenance | None, command: str, *args: Any) -> Any:
-        """Carry out a command that somebody else's process calls for."""
-        with acting(provenance or self._own):
-            return await getattr(self, command)(*args)
+    async def obey(self, provenance: Provenance | None, if_match: int | None, command: str, *args: Any) -> Any:
+        """Carry out a command that somebody else's process calls for. Raises StaleVersion when this is not the version
+        that its caller has seen."""
+        token = _seen_version.set(if_match)
+        try:
+            with acting(provenance or self._own):
+                self.must_match()
+                return await getattr(self, command)(*args)
+        finally:
+            _seen_version.reset(token)
+
+    def must_match(self) -> None:
+        """Raises StaleVersion. An owner whose commands wait for each other looks again when it is a command's turn."""
+        self.aggregate.must_match(_seen_version.get())
 
     @cached_property
     def _own(self) -> Provenance:
@@ -189,22 +202,30 @@ def living(kind: str, id: UUID) -> "ActorHandle[Any] | None":
 
 
 async def ask(
-    owner: "type[Entity[Any]]", id: UUID, method: str, *args: Any, timeout_s: float = 30, repeatable: bool = False
+    owner: "type[Entity[Any]]",
+    id: UUID,
+    method: str,
+    *args: Any,
+    timeout_s: float = 30,
+    repeatable: bool = False,
+    if_match: int | None = None,
 ) -> Any:
     """Wake the owner and call it. A ``repeatable`` call that meets a process on its way out is made to the next one."""
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            return await call(activate(owner, id), method, *args, timeout_s=timeout_s)
+            return await call(activate(owner, id), method, *args, timeout_s=timeout_s, if_match=if_match)
         except OwnerLost:
             if not repeatable or time.monotonic() > deadline:
                 raise
         await asyncio.sleep(0.1)
 
 
-async def call(owner: "ActorHandle[Any]", method: str, *args: Any, timeout_s: float = 30) -> Any:
+async def call(
+    owner: "ActorHandle[Any]", method: str, *args: Any, timeout_s: float = 30, if_match: int | None = None
+) -> Any:
     """Call an actor's method and translate how Ray says that it failed."""
-    answer = asyncio.ensure_future(_result(owner.obey.remote(current(), method, *args)))
+    answer = asyncio.ensure_future(_result(owner.obey.remote(current(), if_match, method, *args)))
     answer.add_done_callback(_seen)
     done, _ = await asyncio.wait({answer}, timeout=timeout_s)
     if not done:

@@ -16,7 +16,7 @@ from actors.training import TrainingActor
 from domain import claims
 from domain.aggregate import Aggregate, DomainEvent
 from domain.camera import Camera
-from domain.errors import Conflict, DeviceLocked, NotFound, StaleVersion, Unavailable
+from domain.errors import Conflict, DeviceLocked, NotFound, Unavailable
 from domain.project import Project
 from domain.recording import Recording
 from domain.robot import Robot
@@ -58,8 +58,7 @@ class Gateway:
         """Load, decide, append; again from the start when another writer was first. A living owner is told."""
         for _ in range(ATTEMPTS):
             aggregate = self.load(kind, id, project_id)
-            if if_match is not None and aggregate.version != if_match:
-                raise StaleVersion(f"This is version {aggregate.version} now, not {if_match}; read it again.")
+            aggregate.must_match(if_match)
             decision(aggregate)
             try:
                 ack = await self._append(aggregate, once=once)
@@ -73,8 +72,7 @@ class Gateway:
         """A project goes with all that lives in it, in one append."""
         for _ in range(ATTEMPTS):
             project = self.load(Project, id)
-            if if_match is not None and project.version != if_match:
-                raise StaleVersion(f"This is version {project.version} now, not {if_match}; read it again.")
+            project.must_match(if_match)
             held = self.log.holders(claims.member(id))
             members = self._in_order(held)
             for doomed in (*members, project):
@@ -124,11 +122,18 @@ class Gateway:
         activate(OWNERS[kind], id)
 
     async def ask(
-        self, kind: type[Aggregate], id: UUID, method: str, *args: Any, timeout_s: float = 30, repeatable: bool = False
+        self,
+        kind: type[Aggregate],
+        id: UUID,
+        method: str,
+        *args: Any,
+        timeout_s: float = 30,
+        repeatable: bool = False,
+        if_match: int | None = None,
     ) -> Any:
         """Call the owner, waking it where it sleeps. Its domain errors come back as themselves; a dead or silent
         owner is Unavailable: the command may have happened, and repeating it tells."""
-        return await ask(OWNERS[kind], id, method, *args, timeout_s=timeout_s, repeatable=repeatable)
+        return await ask(OWNERS[kind], id, method, *args, timeout_s=timeout_s, repeatable=repeatable, if_match=if_match)
 
     async def ask_if_awake(self, kind: type[Aggregate], id: UUID, method: str, timeout_s: float = 1) -> Any | None:
         """What a living owner says, None when it sleeps or does not answer in time (telemetry, never truth)."""
@@ -138,11 +143,17 @@ class Gateway:
             return None
 
     async def tell_if_awake(
-        self, kind: type[Aggregate], id: UUID, method: str, *args: Any, timeout_s: float = 10
+        self,
+        kind: type[Aggregate],
+        id: UUID,
+        method: str,
+        *args: Any,
+        timeout_s: float = 10,
+        if_match: int | None = None,
     ) -> Any:
         """Call the owner if there is one; None when it sleeps."""
         owner = living(kind.kind, id)
-        return None if owner is None else await call(owner, method, *args, timeout_s=timeout_s)
+        return None if owner is None else await call(owner, method, *args, timeout_s=timeout_s, if_match=if_match)
 
     async def _append(self, *aggregates: Aggregate, once: Once | None = None) -> Ack:
         try:
@@ -170,7 +181,7 @@ class Gateway:
 
     async def _tell(self, kind: type[Aggregate], id: UUID) -> None:
         if kind in OWNERS and (owner := living(kind.kind, id)):
-            owner.obey.remote(current(), "refresh")
+            owner.obey.remote(current(), None, "refresh")
 
 
 def _said(event: DomainEvent) -> dict[str, Any]:

@@ -115,6 +115,7 @@ class RecordingActor(Entity[Recording]):
     async def close(self, reason: str) -> None:
         """End the session; an open episode is kept as interrupted."""
         async with self._commands:
+            self.must_match()
             if self.aggregate.take is not None:
                 await self._interrupt("the session was closed")
             await self._parts.release()
@@ -245,12 +246,12 @@ class RecordingActor(Entity[Recording]):
         raise Unavailable("The dataset is changed too often; save again.")
 
     def _publish(self, dataset: Dataset) -> None:
+        """Bring the newest version on disk to what the log says; nothing to do when it is there."""
         from actors.capture.episode import episode_folder
         from actors.capture.lerobot_meta import DatasetInfo
         from actors.capture.lerobot_v3 import publish
         from actors.capture.manifest import read_manifest
 
-        """Bring the newest version on disk to what the log says; nothing to do when it is there."""
         folder, episodes = self._dataset_folder, [episode.episode_id for episode in dataset.episodes]
         if not episodes:
             return
@@ -308,9 +309,10 @@ class RecordingActor(Entity[Recording]):
             await self._interrupt(error.detail)
 
     async def _used(self) -> None:
-        """A command came: the session is not idle. Refuses when it has ended."""
+        """A command's turn came: the session is not idle. Refuses when it has ended, or is another than was seen."""
         self._used_at = time.monotonic()
         self.aggregate.check_open()
+        self.must_match()
 
     # small things
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from eventsourcing.domain import BaseAggregate, CanMutateAggregate
 from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, create_model, field_validator
 
-from domain.errors import NotFound
+from domain.errors import NotFound, StaleVersion
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 """A name a person gave: trimmed, 1 to 200 characters."""
@@ -137,6 +137,11 @@ class Aggregate(BaseAggregate[UUID]):
     def must_exist(self) -> None:
         if self.deleted:
             raise NotFound.of(self.kind, self.id)
+
+    def must_match(self, version: int | None) -> None:
+        """Raises StaleVersion when a caller has seen another version than this one; None is whoever does not care."""
+        if version is not None and version != self.version:
+            raise StaleVersion(f"This is version {self.version} now, not {version}; read it again.")
 
     def snapshot(self) -> bytes:
         """All that the events so far have made of it, as JSON."""

@@ -79,20 +79,21 @@ async def stats(project_id: UUID, camera_id: UUID, request: Request) -> dict[str
 @router.post("/projects/{project_id}/cameras/{camera_id}:connect")
 async def connect(project_id: UUID, camera_id: UUID, write: Writing) -> Response:
     """Hold the camera open until ``:disconnect``."""
-    write.gateway.load(Camera, camera_id, project_id)
+    write.load(Camera, camera_id, project_id)
     read = partial(queries.camera, project_id=project_id, id=camera_id)
     return await write.ask(
-        200, lambda: write.gateway.ask(Camera, camera_id, "hold", "connect", timeout_s=OPEN_S, repeatable=True), read
+        200, lambda: write.owner(Camera, camera_id, "hold", "connect", timeout_s=OPEN_S, repeatable=True), read
     )
 
 
 @router.post("/projects/{project_id}/cameras/{camera_id}:disconnect")
 async def disconnect(project_id: UUID, camera_id: UUID, write: Writing) -> Response:
     """Let the device go; viewers' sessions end. 423 while a recording session has it."""
-    write.gateway.load(Camera, camera_id, project_id)
+    write.load(Camera, camera_id, project_id)
     write.gateway.must_be_free(camera_id)
     read = partial(queries.camera, project_id=project_id, id=camera_id)
-    return await write.ask(200, lambda: write.gateway.tell_if_awake(Camera, camera_id, "disconnect"), read)
+    disconnect = partial(write.gateway.tell_if_awake, Camera, camera_id, "disconnect", if_match=write.if_match)
+    return await write.ask(200, disconnect, read)
 
 
 async def _offer(request: Request) -> str:

@@ -58,8 +58,8 @@ async def evaluate(model_id: UUID, command: Evaluate, write: Writing) -> Respons
 @router.post("/jobs/{job_id}:interrupt")
 async def interrupt(job_id: UUID, write: Writing, command: InterruptJob | None = None) -> Response:
     """Ends the job as canceled, with a checkpoint kept; answers once it has ended."""
-    write.gateway.load(Job, job_id).check_live()
-    ask = partial(write.gateway.ask, Job, job_id, "interrupt", timeout_s=30)
+    write.load(Job, job_id).check_live()
+    ask = partial(write.owner, Job, job_id, "interrupt", timeout_s=30)
     return await write.ask(200, ask, partial(queries.job, id=job_id))
 
 
@@ -72,6 +72,8 @@ async def metrics(job_id: UUID, request: Request) -> list[dict[str, Any]]:
 
 
 async def _submit(write: Writing, job: Job) -> Response:
+    write.must_be_new()
+
     async def submitted() -> None:
         await write.gateway.create(job)
         write.gateway.wake(Job, job.id)

@@ -38,6 +38,7 @@ router = APIRouter(prefix="/api/projects/{project_id}/recordings", tags=["record
 @router.post("", status_code=201)
 async def open_recording(project_id: UUID, command: OpenRecording, write: Writing) -> Response:
     """Opens a session and answers once every device delivers; 423 when another session has one of them."""
+    write.must_be_new()
     gateway = write.gateway
     gateway.load(Project, project_id)
     gateway.refer(project_id, Environment, [command.environment_id])
@@ -107,11 +108,11 @@ async def close_recording(
     project_id: UUID, recording_id: UUID, write: Writing, command: CloseRecording | None = None
 ) -> Response:
     """Ends the session; an open episode is kept as interrupted, never discarded. Closing again changes nothing."""
-    recording = write.gateway.load(Recording, recording_id, project_id)
+    recording = write.load(Recording, recording_id, project_id)
 
     async def close() -> None:
         if recording.state not in ENDED:
-            await write.gateway.ask(Recording, recording_id, "close", "closed on request", timeout_s=SAVE_S)
+            await write.owner(Recording, recording_id, "close", "closed on request", timeout_s=SAVE_S)
 
     return await write.ask(200, close, partial(queries.recording, project_id=project_id, id=recording_id))
 
@@ -120,8 +121,8 @@ async def _ask(
     write: Writing, project_id: UUID, recording_id: UUID, method: str, *args: Any, status: int = 200
 ) -> Response:
     """A session that has ended refuses here: its owner would be woken only to say the same."""
-    write.gateway.load(Recording, recording_id, project_id).check_open()
-    return await write.ask(status, partial(write.gateway.ask, Recording, recording_id, method, *args, timeout_s=SAVE_S))
+    write.load(Recording, recording_id, project_id).check_open()
+    return await write.ask(status, partial(write.owner, Recording, recording_id, method, *args, timeout_s=SAVE_S))
 
 
 async def _with_live(request: Request, row: dict[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from actors.gateway import Gateway
 from actors.log import Ack, Log
 from actors.provenance import begin, of_request
 from domain.aggregate import Aggregate
-from domain.errors import GetiActionError, Invalid, LogBusy, NotFound, UnsupportedMedia
+from domain.errors import GetiActionError, Invalid, LogBusy, NotFound, StaleVersion, UnsupportedMedia
 from projections import fold
 from projections.kinds import Found
 
@@ -71,9 +71,21 @@ class Write:
             return chosen
         return uuid5(NAMESPACE_URL, f"{self.scope} {self.key}") if self.key else uuid4()
 
+    def load[A: Aggregate](self, kind: type[A], id: UUID, project_id: UUID | None = None) -> A:
+        """What a command is for, as it is now. Raises NotFound, or StaleVersion as If-Match asks."""
+        aggregate = self.gateway.load(kind, id, project_id)
+        aggregate.must_match(self.if_match)
+        return aggregate
+
+    def must_be_new(self) -> None:
+        """For what creates. Raises StaleVersion: RFC 9110 lets no If-Match hold where nothing is yet."""
+        if self.if_match is not None:
+            raise StaleVersion("What this creates has no version yet that If-Match could name; leave it out.")
+
     @carried_through
     async def create(self, aggregate: Aggregate, read: Read) -> Response:
         """201 with the new resource; 200 when the same create came before."""
+        self.must_be_new()
         async with self._unless_answered():
             made, ack = await self.gateway.create(aggregate, self._once(201, read))
         return self._reply(ack, 201 if made else 200, read)
@@ -108,6 +120,10 @@ class Write:
         async with self._unless_answered():
             ack = await self.gateway.delete_project(id, if_match=self.if_match, once=self._once(204, lambda _: None))
         return self._reply(ack, 204, lambda _: None)
+
+    async def owner(self, kind: type[Aggregate], id: UUID, method: str, *args: Any, **how: Any) -> Any:
+        """Gateway.ask, as If-Match allows."""
+        return await self.gateway.ask(kind, id, method, *args, **how, if_match=self.if_match)
 
     @carried_through
     async def ask(self, status: int, command: Callable[[], Awaitable[Any]], read: Read | None = None) -> Response:

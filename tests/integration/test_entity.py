@@ -12,7 +12,7 @@ from actors.entity import Entity
 from actors.log import Log
 from actors.provenance import Provenance, event_id
 from domain.camera import Camera
-from domain.errors import Unavailable
+from domain.errors import StaleVersion, Unavailable
 from domain.project import Project
 from projections import schema
 from tests.integration.log_kit import AT, new_camera, new_project
@@ -93,7 +93,7 @@ async def test_what_an_owner_does_of_its_own_accord_follows_from_the_log(camera:
 
 async def test_what_an_owner_is_asked_to_do_is_the_askers(camera: Camera) -> None:
     owner = Owner(str(camera.id))
-    await owner.obey(Provenance("ann", "order", "request"), "take")
+    await owner.obey(Provenance("ann", "order", "request"), None, "take")
     (happened,) = owner.log.stream(camera.id, after=1)
     assert (happened.by, happened.correlation_id, happened.causation_id) == ("ann", "order", "request")
     owner.log.close()
@@ -110,4 +110,17 @@ async def test_a_decision_that_is_not_durable_changes_nothing(camera: Camera, mo
     with pytest.raises(Unavailable):
         await owner.take()
     assert owner.aggregate.__dict__ == before
+    owner.log.close()
+
+
+async def test_an_owner_refuses_who_has_seen_another_version(camera: Camera) -> None:
+    owner = Owner(str(camera.id))
+    with pytest.raises(StaleVersion, match="version 1 now, not 2"):
+        await owner.obey(None, 2, "take")
+    await owner.obey(None, 1, "take")
+    with pytest.raises(StaleVersion, match="version 2 now, not 1"):
+        await owner.obey(None, 1, "see")
+    assert topics(owner) == ["camera.created", "camera.connecting"]
+    await owner.obey(None, None, "see")  # nothing is left of an earlier caller's condition
+    assert topics(owner)[2:] == ["camera.streaming"]
     owner.log.close()

@@ -11,7 +11,7 @@ from actors.log import Log
 from actors.routes import recordings
 from actors.routes.write import Write
 from domain.aggregate import Aggregate
-from domain.errors import Conflict, DeviceLocked
+from domain.errors import Conflict, DeviceLocked, StaleVersion
 from domain.recording import DiscardEpisode, KeepEpisode, OpenRecording, SaveEpisode, StartEpisode
 from projections import schema
 from tests.integration.log_kit import AT, Cell, new_session
@@ -23,12 +23,14 @@ class Noting(Gateway):
     def __init__(self, log: Log) -> None:
         super().__init__(log)
         self.noted = list[tuple[str, UUID]]()
+        self.conditions = list[int | None]()
 
     def wake(self, kind: type[Aggregate], id: UUID) -> None:
         self.noted.append((f"wake {kind.kind}", id))
 
     async def ask(self, kind: type[Aggregate], id: UUID, method: str, *args: Any, **options: Any) -> Any:
         self.noted.append((f"ask {kind.kind} {method}", id))
+        self.conditions.append(options.get("if_match"))
 
 
 @pytest.fixture
@@ -39,8 +41,8 @@ def gateway(database_url: str) -> Iterator[Noting]:
     log.close()
 
 
-def writing(gateway: Gateway) -> Write:
-    return Write(gateway, "POST", "", None, None)
+def writing(gateway: Gateway, if_match: int | None = None) -> Write:
+    return Write(gateway, "POST", "", None, if_match)
 
 
 async def test_opening_a_session_wakes_its_devices_before_its_owner_is_up(gateway: Noting) -> None:
@@ -77,3 +79,36 @@ async def test_a_session_that_has_ended_refuses_without_being_woken(gateway: Not
             await command
     assert (await recordings.close_recording(*at, writing(gateway))).status_code == 200
     assert gateway.noted == []
+
+
+async def test_commands_want_the_version_that_their_caller_has_seen(gateway: Noting) -> None:
+    cell, episode = Cell(), uuid4()
+    session = new_session(cell.environment)
+    await gateway.log.append(*cell.things, session)
+    at, stale, right = (cell.project.id, session.id), session.version + 1, session.version
+    commands = (
+        lambda write: recordings.start_episode(*at, StartEpisode(), write),
+        lambda write: recordings.save_episode(*at, SaveEpisode(episode_id=episode), write),
+        lambda write: recordings.discard_episode(*at, DiscardEpisode(episode_id=episode), write),
+        lambda write: recordings.keep_episode(*at, KeepEpisode(episode_id=episode), write),
+        lambda write: recordings.close_recording(*at, write),
+    )
+    for command in commands:
+        with pytest.raises(StaleVersion, match=f"version {right} now, not {stale}"):
+            await command(writing(gateway, stale))
+    assert gateway.noted == []
+    for command in commands:
+        await command(writing(gateway, right))
+    assert gateway.conditions == [right] * len(commands)  # the owner, where it counts, is told
+
+
+async def test_what_is_new_has_no_version_to_be_matched(gateway: Noting) -> None:
+    cell = Cell()
+    await gateway.log.append(*cell.things)
+    position = gateway.log.position()
+    with pytest.raises(StaleVersion, match="leave it out"):
+        await recordings.open_recording(
+            cell.project.id, OpenRecording(environment_id=cell.environment.id), writing(gateway, 1)
+        )
+    assert gateway.noted == []
+    assert gateway.log.position() == position
