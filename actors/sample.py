@@ -5,7 +5,7 @@ import logging
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from actors.gateway import Gateway
-from actors.log import now
+from actors.log import Log, now
 from domain.aggregate import Aggregate
 from domain.camera import Camera, CreateSimulatedCamera, SimulatedPayload
 from domain.dataset import CreateDataset, Dataset
@@ -35,6 +35,12 @@ async def make_sample(gateway: Gateway) -> None:
         except (NameTaken, UnknownReference) as error:
             logger.warning("The sample project stays as it is: %s", error.detail)
             return
+
+
+def gone(log: Log) -> list[str]:
+    """What of the sample project was deleted, in words: "project Sample cell"."""
+    stand = (log.load(type(each), each.id) for each in sample() if log.stream(each.id))
+    return [f"{each.kind} {getattr(each, 'name', each.id)}" for each in stand if each.deleted]
 
 
 def sample() -> list[Aggregate]:

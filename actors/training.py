@@ -183,8 +183,8 @@ class TrainingActor(Entity[Job]):
 
     def _on_install(self, progress: "InstallProgress") -> None:
         done, total = progress.done_bytes / 1e9, progress.total_bytes / 1e9
-        message = f"installs libraries: {done:.1f} of {total:.1f} GB · {progress.message}"
-        self._say("installing", 0, message, {})
+        size = f"{done:.1f} of {total:.1f} GB · " if total else ""  # nothing to load while uv has it all
+        self._say("installing", 0, f"installs libraries: {size}{progress.message}", {})
 
     def _on_training(self, progress: "Progress") -> None:
         percent = int(99 * progress.step / progress.max_steps)

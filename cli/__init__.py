@@ -63,13 +63,22 @@ def seed(
     from actors.care.opening import open_database
     from actors.gateway import Gateway
     from actors.log import Log
-    from actors.sample import make_sample
+    from actors.sample import gone, make_sample
 
     url = settings().database_url
     open_database(url, settings().storage_dir, say.print)
-    asyncio.run(make_sample(Gateway(Log(url))))
-    out.print("The project 'Sample cell' is there.")
+    with closing(Log(url)) as log:
+        asyncio.run(make_sample(Gateway(log)))
+        deleted = gone(log)
+    if deleted:
+        out.print(f"Of the sample project these were deleted, and stay so: {', '.join(deleted)}.")
+        out.print("The button 'Start the sample cell' on the page makes what is missing anew.")
+    else:
+        out.print("The project 'Sample cell' is there.")
     if with_model is Truth.TRUE:
+        if deleted:
+            out.print("[red]A model needs the whole sample project; `./run.sh demo` makes one of its own.[/red]")
+            sys.exit(1)
         _seed_model()
 
 

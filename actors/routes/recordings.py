@@ -27,7 +27,7 @@ from domain.recording import (
 from domain.robot import Robot
 from projections import queries
 from projections.paging import Rows
-from projections.routes.replies import AS_OF, PAGED, is_past, many, page, reading
+from projections.routes.replies import AS_OF, PAGED, is_past, many, one, page, reading
 
 OPEN_S = 60.0
 SAVE_S = 60.0
@@ -72,11 +72,12 @@ async def list_recordings(
     return many(request, Rows([await _with_live(request, row) for row in rows], rows.total, rows.cursor))
 
 
-@router.get("/{recording_id}", openapi_extra=AS_OF)
-async def get_recording(project_id: UUID, recording_id: UUID, request: Request) -> dict[str, Any]:
+@router.get("/{recording_id}", response_model=dict[str, Any], openapi_extra=AS_OF)
+async def get_recording(project_id: UUID, recording_id: UUID, request: Request) -> Response:
     with reading(request) as connection:
-        row = queries.recording(connection, project_id=project_id, id=recording_id)
-    return await _with_live(request, row)
+        found = queries.recording(connection, project_id=project_id, id=recording_id)
+    found.update(await _with_live(request, found))
+    return one(found)
 
 
 @router.post("/{recording_id}:start_episode", status_code=201)

@@ -2,13 +2,17 @@
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
 from playwright.async_api import Page
 
+from actors.log import Log, now
+from actors.sample import sample_id
 from client.api import Api
 from client.demo import Cell, make_cell
+from domain.dataset import Dataset
 from projections.views import VIEWS
 
 from .conftest import Server
@@ -120,3 +124,18 @@ def test_the_seed_changes_nothing_the_second_time(own_server: Server) -> None:
     assert topics.count("project.created") == 1
     assert topics.count("camera.created") == 2
     assert len(topics) == 6
+
+
+def test_the_seed_says_what_was_deleted_and_leaves_it_so(own_server: Server) -> None:
+    url = own_server.environment["DATABASE_URL"]
+    assert "'Sample cell' is there" in own_server.run("seed").stdout
+    with closing(Log(url)) as log:
+        dataset = log.load(Dataset, sample_id("dataset"))
+        dataset.delete(now())
+        at = asyncio.run(log.append(dataset)).position
+        again = own_server.run("seed")
+        assert (again.returncode, "were deleted, and stay so: dataset pushes." in again.stdout) == (0, True)
+        refused = own_server.run("seed", "--with-model=True")
+        assert (refused.returncode, "needs the whole sample project" in refused.stdout) == (1, True)
+        assert "No server runs here" not in refused.stdout
+        assert log.position() == at

@@ -17,6 +17,7 @@ from client.demo import make_cell
 from settings import LOOPBACK, PROJECT
 
 from .conftest import Server
+from .kit import open_session
 
 pytestmark = pytest.mark.slow
 PINNED = PROJECT / "docs" / "openapi.json"
@@ -82,6 +83,28 @@ def test_a_condition_that_no_longer_holds_is_412(http: httpx.Client) -> None:
     assert http.get(path).json()["name"] == "a"
     assert http.put(path, json={"name": "c"}, headers={"If-Match": "*"}).status_code == 200
     assert http.delete(path, headers={"If-Match": '"3"'}).status_code == 204
+
+
+async def test_of_two_commands_to_one_owner_the_later_has_seen_too_little(server: Server) -> None:
+    cell = make_cell(server.api, "conditional")
+    session = f"/api{open_session(server.api, cell)}"
+    async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
+        seen = {"If-Match": (await client.get(session)).headers["ETag"]}
+        start = [client.post(f"{session}:start_episode", json={}, headers=seen) for _ in range(4)]
+        replies = sorted(await asyncio.gather(*start), key=lambda reply: reply.status_code)
+        assert [reply.status_code for reply in replies] == [201, 412, 412, 412]
+        episode = replies[0].json()["episode_id"]
+        assert (await client.get(session)).json()["episode"]["episode_id"] == episode
+        assert (await client.post(f"{session}:close", headers=seen)).status_code == 412
+        assert (await client.get(session)).json()["episode"]["episode_id"] == episode  # and records on
+        seen = {"If-Match": (await client.get(session)).headers["ETag"]}
+        assert (await client.post(f"{session}:close", headers=seen)).status_code == 200
+        (camera,) = (await client.get(f"/api/projects/{cell.project}/cameras")).json()
+        path = f"/api/projects/{cell.project}/cameras/{camera['id']}"
+        for verb in ("connect", "disconnect"):
+            assert (await client.post(f"{path}:{verb}", headers={"If-Match": '"1"'})).status_code == 412
+            now = {"If-Match": (await client.get(path)).headers["ETag"]}
+            assert (await client.post(f"{path}:{verb}", headers=now)).status_code == 200
 
 
 def test_the_same_id_makes_it_once(http: httpx.Client) -> None:

@@ -15,7 +15,7 @@ from playwright.async_api import Page
 
 from actors.learning.evaluate import evaluate
 from actors.learning.export import BACKENDS
-from actors.learning.job import JobFolder
+from actors.learning.job import JobFolder, checkpoint_step
 from client.demo import POLICY_ARGS, Cell
 from settings import PROJECT
 
@@ -127,3 +127,31 @@ async def test_a_failing_training_says_why(server: Server, recorded: Cell, page:
     assert await message.inner_text() == job["reason"]
     await asyncio.sleep(2)
     assert server.api.get(f"/jobs/{job['id']}")["status"] == "failed"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_a_training_goes_on_by_itself_after_everything_was_killed(server: Server, recorded: Cell) -> None:
+    """From its newest checkpoint: the steps before that are not made again."""
+    steps, every = 600, 20
+    job = submit(server.api, recorded, max_steps=steps, checkpoint_every=every, model_name="survivor")
+    folder = JobFolder(server.storage / "jobs" / job)
+    deadline = time.monotonic() + 400
+    while not folder.checkpoint(every).exists():
+        assert time.monotonic() < deadline, server.api.get(f"/jobs/{job}")
+        time.sleep(0.1)
+    time.sleep(1)  # in the midst of a step
+    before = server.api.get(f"/jobs/{job}")
+    assert (before["status"], before["attempt"]) == ("running", 1)
+    server.kill_everything()
+    checkpoint = folder.newest_checkpoint()
+    assert checkpoint is not None
+    newest = checkpoint_step(checkpoint)
+    assert every <= newest < steps
+    server.start()
+    done = ended(server.api, job)
+    assert (done["status"], done["reason"], done["attempt"]) == ("completed", None, 2)
+    made = [row["step"] for row in server.api.get(f"/jobs/{job}/metrics") if "loss" in row]
+    again = made.index(newest + 1, made.index(newest + 1) + 1) if made.count(newest + 1) > 1 else made.index(newest + 1)
+    assert made[:again] == list(range(1, again + 1))
+    assert made[again:] == list(range(newest + 1, steps + 1))

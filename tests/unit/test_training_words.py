@@ -58,6 +58,11 @@ def test_a_training_is_told_when_something_else_begins(owner: Owner) -> None:
     ]
 
 
+def test_an_installation_speaks_of_sizes_once_there_is_something_to_load(owner: Owner) -> None:
+    owner._on_install(InstallProgress(0, 0, "Resolved 90 packages"))
+    assert owner.said == [(0, "installs libraries: Resolved 90 packages")]
+
+
 def test_it_goes_on_telling_every_few_seconds_but_not_the_same_again(owner: Owner) -> None:
     owner._on_training(Progress("training", 1, 200, 0.5))
     for step in (100, 100, 101):
