@@ -162,15 +162,38 @@ def test_a_key_is_remembered_by_commands_of_owners_too(server: Server, http: htt
 
 def test_a_client_that_hangs_up_does_not_half_run_a_command(server: Server, http: httpx.Client) -> None:
     cell = make_cell(server.api, "hung up")
-    sessions = f"/api/projects/{cell.project}/recordings"
+    sessions, body = f"/api/projects/{cell.project}/recordings", {"environment_id": cell.environment}
+    key = {"Idempotency-Key": str(uuid4())}
     with pytest.raises(httpx.ReadTimeout):
-        http.post(sessions, json={"environment_id": cell.environment}, timeout=0.3)
+        http.post(sessions, json=body, headers=key, timeout=0.3)
     deadline = time.monotonic() + 60
     while not (found := http.get(sessions).json()) or found[0]["state"] == "opening":
         assert time.monotonic() < deadline, found
         time.sleep(0.3)
     assert [session["state"] for session in found] == ["ready"]
+    again = http.post(sessions, json=body, headers=key)  # says that it happened
+    assert (again.status_code, again.json()["id"]) == (201, found[0]["id"])
+    assert [session["id"] for session in http.get(sessions).json()] == [again.json()["id"]]
     server.api.post(f"/projects/{cell.project}/recordings/{found[0]['id']}:close")
+
+
+async def test_whoever_hangs_up_at_any_moment_is_told_by_the_retry(server: Server) -> None:
+    """A fresh connection each time, cut off between its first byte and its answer."""
+    bodies, hung_up = [{"name": f"cut off {uuid4()}"} for _ in range(20)], 0
+    for number, body in enumerate(bodies):
+        key = {"Idempotency-Key": body["name"]}
+        async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
+            await client.get("/api/ready")
+            try:
+                await client.post("/api/projects", json=body, headers=key, timeout=number / 1000 + 0.001)
+            except httpx.TimeoutException:
+                hung_up += 1
+        async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
+            retry = await client.post("/api/projects", json=body, headers=key)
+            assert (retry.status_code, retry.json()["name"]) == (201, body["name"])
+            found = [project for project in (await client.get("/api/projects")).json() if project["name"] in str(body)]
+            assert [project["id"] for project in found] == [retry.json()["id"]]
+    assert hung_up >= 3  # else nothing was tried
 
 
 PAGES = ("/docs", "/redoc", "/")
