@@ -71,6 +71,16 @@ stage "shell" .venv/bin/shellcheck run.sh test.sh .ci/run
 stage "walls" .venv/bin/lint-imports --no-logo
 stage "types" .venv/bin/mypy
 
-# Last and in this process: pytest's summary, time included, is the last that is said, and its exit code is ours.
+# What has no server of its own runs side by side; what measures a whole server has the machine to itself. The last part
+# runs in this process: pytest's summary, time included, is the last that is said, and its exit code is ours.
+beside=(-n auto --maxprocesses 4 --dist worksteal)
+if [ "$mode" = quick ] && [ $# -eq 0 ]; then
+  say "== tests"
+  exec .venv/bin/python -m pytest "${beside[@]}" "${only[@]}"
+elif [ $# -eq 0 ]; then
+  stage "tests" .venv/bin/python -m pytest "${beside[@]}" "${only[@]}" tests/unit tests/integration
+  say "== tests with a server"
+  exec .venv/bin/python -m pytest "${only[@]}" tests/e2e
+fi
 say "== tests"
 exec .venv/bin/python -m pytest "${only[@]}" "$@"
