@@ -5,8 +5,9 @@ earlier one. Who reads it has it to himself meanwhile.
 """
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cached_property
 from itertools import batched, takewhile
 
@@ -38,7 +39,7 @@ class Past:
         if not 0 <= position <= newest:
             raise Invalid(f"The log is at position {newest}; ask for one from 0 to that.", code="unknown_position")
         async with self._reading:
-            await asyncio.to_thread(self._go_to, position)
+            await self._gone_to(position)
             yield self._engine
 
     @cached_property
@@ -47,16 +48,34 @@ class Past:
         metadata.create_all(engine, tables=TABLES)
         return engine
 
-    def _go_to(self, position: int) -> None:
-        with self._engine.begin() as connection:
-            if position < self._position:
-                self._begin_anew(connection)
-            wanted = takewhile(lambda recorded: recorded[0] <= position, self._log.read(after=self._position))
-            for batch in batched(wanted, PAGE):
-                write(connection, changes_of(batch, VIEWS))
-        self._position = position
+    async def _gone_to(self, position: int) -> None:
+        """A caller that is cancelled (its client hung up) stays until the thread has let go of the database: the next
+        one would fold into the same tables beside it."""
+        nobody_waits = threading.Event()
+        going = asyncio.ensure_future(asyncio.to_thread(self._go_to, position, nobody_waits))
+        try:
+            await asyncio.shield(going)
+        except asyncio.CancelledError:
+            nobody_waits.set()
+            while not going.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait({going})
+            raise
 
-    def _begin_anew(self, connection: Connection) -> None:
-        for table in TABLES:
-            connection.execute(table.delete())
-        self._position = 0
+    def _go_to(self, position: int, nobody_waits: threading.Event) -> None:
+        """Where that fails or ends early, the tables are at some position all the same, which is noted."""
+        with self._engine.begin() as connection:
+            reached = self._position if self._position <= position else _begin_anew(connection)
+            wanted = takewhile(lambda recorded: recorded[0] <= position, self._log.read(after=reached))
+            for batch in batched(wanted, PAGE):
+                if nobody_waits.is_set():
+                    break
+                write(connection, changes_of(batch, VIEWS))
+                reached = batch[-1][0]
+        self._position = reached
+
+
+def _begin_anew(connection: Connection) -> int:
+    for table in TABLES:
+        connection.execute(table.delete())
+    return 0

@@ -1,5 +1,6 @@
 """The audit trail over HTTP, in process, on both databases: what happened, to whom, by whom, and how things stood."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
@@ -13,9 +14,10 @@ from actors.gateway import Gateway
 from actors.log import Log
 from actors.routes import audit, problems, projects
 from actors.routes.as_of import AsOf
+from domain.project import UpdateProject
+from projections import queries, schema
 from projections import routes as reading
-from projections import schema
-from tests.integration.log_kit import told
+from tests.integration.log_kit import AT, new_project, told
 from tests.story import everything, named
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -170,3 +172,27 @@ async def test_what_never_was_has_no_history(http: httpx.AsyncClient, path: str)
 async def test_another_kinds_id_has_no_history(http: httpx.AsyncClient) -> None:
     id = (await http.post("/projects", json={"name": "lab"})).json()["id"]
     assert (await http.get(f"/cameras/{id}/history")).status_code == 404
+
+
+async def test_who_hangs_up_leaves_the_past_as_it_was(log: Log) -> None:
+    """Folding on after its caller is gone, beside the next caller, would show each of them something that never was."""
+    past, names = Past(log), [f"project {number}" for number in range(30)]
+    for name in names:
+        project = new_project(name)
+        for number in range(49):
+            project.update(UpdateProject(name=f"{name} {number}"), AT)
+        await log.append(project)
+
+    async def seen(position: int) -> int:
+        async with past.at(position) as engine:
+            with engine.connect() as connection:
+                return len(queries.projects(connection))
+
+    newest = log.position()
+    for number in range(10):
+        impatient = asyncio.create_task(seen(newest))
+        await asyncio.sleep(number * 0.004)
+        impatient.cancel()
+        for position in (100, 50, 1000):
+            assert await seen(position) == position // 50
+    assert await seen(newest) == len(names)
