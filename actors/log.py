@@ -11,7 +11,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -48,6 +48,7 @@ LOCK_TIMEOUT_S = 5.0
 PAGE = 1000
 _NEWEST = select(func.max(tables.events.c.id))
 _TABLE_LOCK = text(f"LOCK TABLE {tables.events.name} IN EXCLUSIVE MODE")
+Room = Callable[[], AbstractContextManager[None]]
 _FULL = ("disk is full", "no space", "could not extend file")
 
 logger = logging.getLogger(__name__)
@@ -179,9 +180,9 @@ class Log:
         try:
             ack = await self._append(aggregates, aggregates[0].version, once)
         except StorageFull:
-            if not (all(map(_deletes, aggregates)) and self._reserve and self._reserve.spend()):
+            if not (all(map(_deletes, aggregates)) and self._reserve):
                 raise
-            ack = await self._append(aggregates, aggregates[0].version, once)
+            ack = await self._append(aggregates, aggregates[0].version, once, self._reserve.lent)
         grown = [(each, each.version - len(each.pending_events)) for each in aggregates]
         for aggregate in aggregates:
             aggregate.collect_events()
@@ -204,14 +205,16 @@ class Log:
         except GetiActionError as error:
             logger.warning("a snapshot was not written: %s", error.detail)
 
-    async def _append(self, aggregates: Iterable[Aggregate], version: int, once: Once | None) -> Ack:
+    async def _append(
+        self, aggregates: Iterable[Aggregate], version: int, once: Once | None, room: Room = nullcontext
+    ) -> Ack:
         pending = (event for aggregate in aggregates for event in cast("list[DomainEvent]", aggregate.pending_events))
         events = [stamped(event) for event in pending]
         stored = [
             StoredEvent(event.originator_id, event.originator_version, event.TOPIC, codec.encode(event))
             for event in events
         ]
-        return await self._written(lambda connection: self._commit(connection, version, events, stored, once))
+        return await self._written(lambda connection: self._commit(connection, version, events, stored, once), room)
 
     async def remember(self, once: Once, version: int) -> Answer:
         """Keep the answer of a command whose events were appended by its owner. ``version`` is what it leads to."""
@@ -234,19 +237,19 @@ class Log:
     async def forget_old_keys(self) -> None:
         await self._written(answers.forget_old)
 
-    async def _written[T](self, work: Callable[[Connection], T]) -> T:
+    async def _written[T](self, work: Callable[[Connection], T], room: Room = nullcontext) -> T:
         """Do ``work`` in the writer's transaction. Raises LogBusy when its turn does not come in time."""
         ticket = _Ticket()
-        written = asyncio.wrap_future(self._writer.submit(self._in_turn, work, ticket))
+        written = asyncio.wrap_future(self._writer.submit(self._in_turn, work, ticket, room))
         done, _ = await asyncio.wait({written}, timeout=self._lock_timeout_s)
         if not done and ticket.abandon():
             written.cancel()
             raise _busy()
         return await asyncio.shield(written)
 
-    def _in_turn[T](self, work: Callable[[Connection], T], ticket: "_Ticket") -> T:
+    def _in_turn[T](self, work: Callable[[Connection], T], ticket: "_Ticket", room: Room = nullcontext) -> T:
         try:
-            with self.failures(), self.engine.connect() as connection, self.turn(connection):
+            with self.failures(), self.engine.connect() as connection, self.turn(connection, room):
                 ticket.begin()
                 return work(connection)
         except IntegrityError as error:
@@ -282,12 +285,13 @@ class Log:
             raise _operational(error) from error
 
     @contextmanager
-    def turn(self, connection: Connection) -> Iterator[None]:
+    def turn(self, connection: Connection, room: Room = nullcontext) -> Iterator[None]:
         """The writer's transaction, entered when it is our turn: nobody else writes while keys, claims and versions are
-        looked at in it."""
+        looked at in it. ``room`` is made for it when it begins."""
         with ExitStack() as stack:
             if self._lock_path is not None:
                 fcntl.flock(stack.enter_context(self._lock_path.open("ab")), fcntl.LOCK_EX)
+            stack.enter_context(room())
             stack.enter_context(database.begin_immediate(connection))
             if self._lock_path is None:
                 connection.execute(_TABLE_LOCK)

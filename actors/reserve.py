@@ -3,10 +3,13 @@
 A delete has to be noted in the log before anything is freed, which itself needs some room."""
 
 import os
-from contextlib import suppress
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 BYTES = 8 * 1024 * 1024
+STEP_BYTES = 64 * 1024
 
 
 class Reserve:
@@ -17,24 +20,33 @@ class Reserve:
         self._bytes = size_bytes
 
     def fill(self) -> bool:
-        """Set the space aside where it is not yet; False while there is none to spare."""
-        if self._path.exists() and self._path.stat().st_size >= self._bytes:
-            return True
+        """Set the space aside where it is not yet; False while there is less to spare."""
+        return self._size() >= self._bytes or self._set_aside(self._bytes)
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """The space is there for what happens inside, and what that leaves of it is set aside again. For one writer at
+        a time: whoever else writes meanwhile might use it up."""
+        with suppress(FileNotFoundError):
+            self._path.unlink()
+        try:
+            yield
+        finally:
+            size = min(self._bytes, shutil.disk_usage(self._path.parent).free)
+            while size >= STEP_BYTES and not self._set_aside(size):
+                size -= STEP_BYTES
+
+    def _size(self) -> int:
+        return self._path.stat().st_size if self._path.exists() else 0
+
+    def _set_aside(self, size_bytes: int) -> bool:
         partial = self._path.with_name(f"{self._path.name}.{os.getpid()}.partial")
         try:
             with partial.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, self._bytes)
+                os.posix_fallocate(file.fileno(), 0, size_bytes)
             partial.rename(self._path)
         except OSError:
             with suppress(OSError):
                 partial.unlink()
-            return False
-        return True
-
-    def spend(self) -> bool:
-        """Give the space back to the disk; False when it was given already."""
-        try:
-            self._path.unlink()
-        except FileNotFoundError:
             return False
         return True
