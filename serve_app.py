@@ -104,8 +104,10 @@ def _composed() -> FastAPI:
 def _guard(app: FastAPI, config: Settings) -> None:
     from actors.routes.as_of import AsOf
     from actors.routes.guard import Guard
+    from actors.routes.position import LogPosition
 
     app.add_middleware(AsOf)
+    app.add_middleware(LogPosition)
     hosts = frozenset({*LOOPBACK, config.host}) if config.host in LOOPBACK else frozenset[str]()
     app.add_middleware(Guard, hosts=hosts, origins=frozenset(config.cors_origins))
     app.add_middleware(

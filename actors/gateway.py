@@ -78,7 +78,7 @@ class Gateway:
             for doomed in (*members, project):
                 doomed.delete(now())  # type: ignore[attr-defined]
             try:
-                ack = await self._append(*members, project, once=once)
+                ack = await self._append(*members, project, once=once, about=project)
             except VersionConflict:
                 continue
             except Conflict:
@@ -155,9 +155,9 @@ class Gateway:
         owner = living(kind.kind, id)
         return None if owner is None else await call(owner, method, *args, timeout_s=timeout_s, if_match=if_match)
 
-    async def _append(self, *aggregates: Aggregate, once: Once | None = None) -> Ack:
+    async def _append(self, *aggregates: Aggregate, **how: Any) -> Ack:
         try:
-            return await self.log.append(*aggregates, once=once)
+            return await self.log.append(*aggregates, **how)
         except DeviceLocked as error:
             raise self._with_node(error) from None
 

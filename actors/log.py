@@ -62,8 +62,8 @@ class VersionConflict(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """An append that is durable: the position of its last event, the version that the (first) aggregate has now, and
-    the answer stored with it, if any."""
+    """An append that is durable: the position of its last event, the version that the aggregate has now which it is
+    about (the first, unless said otherwise), and the answer stored with it, if any."""
 
     position: int
     version: int
@@ -171,18 +171,19 @@ class Log:
 
     # writing
 
-    async def append(self, *aggregates: Aggregate, once: Once | None = None) -> Ack:
+    async def append(self, *aggregates: Aggregate, once: Once | None = None, about: Aggregate | None = None) -> Ack:
         """Make the pending events of all aggregates durable, or none. A cancelled caller does not half-do it.
 
         Raises VersionConflict, the refusal of a claim, KeyReused, LogBusy or StorageFull (then nothing happened), or
         Unavailable (it may have happened). What deletes things is written on a full disk too.
         """
+        version = (about or aggregates[0]).version
         try:
-            ack = await self._append(aggregates, aggregates[0].version, once)
+            ack = await self._append(aggregates, version, once)
         except StorageFull:
             if not (all(map(_deletes, aggregates)) and self._reserve):
                 raise
-            ack = await self._append(aggregates, aggregates[0].version, once, self._reserve.lent)
+            ack = await self._append(aggregates, version, once, self._reserve.lent)
         grown = [(each, each.version - len(each.pending_events)) for each in aggregates]
         for aggregate in aggregates:
             aggregate.collect_events()

@@ -3,6 +3,7 @@ rows that come or go meanwhile make no other row be skipped or shown twice."""
 
 import base64
 import binascii
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from projections.statements import Query
 
 MAX_LIMIT = 1000
 MAX_CURSOR = 500
+SUM_BYTES = 8
 
 Place = tuple[str | int, ...]
 
@@ -45,6 +47,7 @@ class Listing:
 
     def __init__(self, chosen: Select[Any], order: Sequence[ColumnElement[Any]], first: Place) -> None:
         self._first = first
+        self._seal = hashlib.sha256(str(chosen).encode()).digest()
         self._places = [f"place_{number}" for number in range(len(order))]
         after = (bindparam(_after(place), type_=column.type) for place, column in zip(self._places, order, strict=True))
         placed = chosen.add_columns(*(column.label(name) for name, column in zip(self._places, order, strict=True)))
@@ -54,35 +57,40 @@ class Listing:
         self._count = Query(select(func.count().label("total")).select_from(chosen.subquery()))
 
     def rows(self, connection: Connection, page: Page | None = None, **parameters: Any) -> Rows:
-        """All rows or a page of them. Raises Invalid for a cursor that is not of such a list."""
+        """All rows or a page of them. Raises Invalid for a cursor that no page of such a list has given."""
         if page is None:
             rows = self._all.rows(connection, **parameters)
             return Rows(rows, len(rows))
-        after = self._first if page.cursor is None else _place(page.cursor, self._first)
+        after = self._first if page.cursor is None else self._place(page.cursor)
         behind = {_after(name): value for name, value in zip(self._places, after, strict=True)}
         found = self._page.rows(connection, limit_=page.limit + 1, **behind, **parameters)
         places = [tuple([row.pop(name) for name in self._places]) for row in found]
         more = len(found) > page.limit
         total = self._count.rows(connection, **parameters)[0]["total"]
-        return Rows(found[: page.limit], total, _cursor(places[page.limit - 1]) if more else None)
+        return Rows(found[: page.limit], total, self._cursor(places[page.limit - 1]) if more else None)
+
+    def _cursor(self, place: Place) -> str:
+        text = orjson.dumps(place)
+        return base64.urlsafe_b64encode(self._sum(text) + text).decode().rstrip("=")
+
+    def _place(self, cursor: str) -> Place:
+        try:
+            read = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+            text = read[SUM_BYTES:]
+            place = orjson.loads(text) if read.startswith(self._sum(text)) else None
+        except (binascii.Error, ValueError):
+            place = None
+        if not isinstance(place, list) or len(place) != len(self._first) or not all(map(_is_like, place, self._first)):
+            raise Invalid("This cursor is not one of this list; take it from the Link header of the page before.")
+        return tuple(place)
+
+    def _sum(self, text: bytes) -> bytes:
+        """Tells a cursor of this list from another's and a mistyped one. It gives no rights, so it is no secret."""
+        return hashlib.sha256(self._seal + text).digest()[:SUM_BYTES]
 
 
 def _after(place: str) -> str:
     return f"after_{place}"
-
-
-def _cursor(place: Place) -> str:
-    return base64.urlsafe_b64encode(orjson.dumps(place)).decode().rstrip("=")
-
-
-def _place(cursor: str, like: Place) -> Place:
-    try:
-        read = orjson.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
-    except (binascii.Error, ValueError):
-        read = None
-    if not isinstance(read, list) or len(read) != len(like) or not all(map(_is_like, read, like)):
-        raise Invalid("This cursor is not one of this list; take it from the Link header of the page before.")
-    return tuple(read)
 
 
 def _is_like(value: Any, like: str | int) -> bool:

@@ -22,7 +22,8 @@ class End(StrEnum):
 # How soon a browser's EventSource comes back.
 _RETRY_MS = {End.FULL: 50, End.FAILED: 10_000}
 _DETAILS = {
-    End.FULL: "This connection has carried all that one may; the next one goes on from the last id.",
+    End.FULL: "This connection was sent all that one may be. A slow reader is dropped here and a fast one moves on: "
+    "connect again with the last id, nothing is lost.",
     End.SLOW: "You read more slowly than the log grows. Connect again with the last id: nothing is lost.",
     End.FAILED: "The log cannot be read on; the server's log says why. Connect again with the last id.",
     End.STOPPING: "The server stops. Connect again with the last id when it is back.",

@@ -6,6 +6,7 @@ from urllib.parse import parse_qs
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from actors.routes.position import AT
 from actors.routes.problems import render_error
 from domain.errors import GetiActionError, Invalid
 
@@ -23,8 +24,9 @@ class AsOf:
         if asked is None:
             return await self._app(scope, receive, send)
         try:
-            async with scope["app"].state.past.at(_position(asked[-1])) as engine:
-                scope.setdefault("state", {})["engine"] = engine
+            position = _position(asked[-1])
+            async with scope["app"].state.past.at(position) as engine:
+                scope.setdefault("state", {}).update({"engine": engine, AT: position})
                 await self._app(scope, receive, send)
         except GetiActionError as error:
             await render_error(Request(scope), error)(scope, receive, send)

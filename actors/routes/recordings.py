@@ -123,7 +123,11 @@ async def _ask(
 ) -> Response:
     """A session that has ended refuses here: its owner would be woken only to say the same."""
     write.load(Recording, recording_id, project_id).check_open()
-    return await write.ask(status, partial(write.owner, Recording, recording_id, method, *args, timeout_s=SAVE_S))
+    return await write.ask(
+        status,
+        partial(write.owner, Recording, recording_id, method, *args, timeout_s=SAVE_S),
+        version=lambda: write.gateway.load(Recording, recording_id).version,
+    )
 
 
 async def _with_live(request: Request, row: dict[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from domain.errors import GetiActionError, Invalid, LogBusy, NotFound, StaleVers
 from projections import fold
 from projections.kinds import Found
 
+MAX_DIGITS = 18
 TURN_S = 60.0
 """How long a repetition waits for the answer to the first request with its key."""
 
@@ -126,17 +127,23 @@ class Write:
         return await self.gateway.ask(kind, id, method, *args, **how, if_match=self.if_match)
 
     @carried_through
-    async def ask(self, status: int, command: Callable[[], Awaitable[Any]], read: Read | None = None) -> Response:
-        """Run an owner's command, which may be repeated; its body is what the owner answers, or what ``read`` finds
-        afterwards. Its key is held meanwhile."""
+    async def ask(
+        self,
+        status: int,
+        command: Callable[[], Awaitable[Any]],
+        read: Read | None = None,
+        version: Callable[[], int] = lambda: 0,
+    ) -> Response:
+        """Run an owner's command, which may be repeated; its body is what the owner answers, and then ``version`` finds
+        what it has led to, or what ``read`` finds afterwards. Its key is held meanwhile."""
         async with self._key_held():
             said = await command()
             with self.gateway.log.engine.connect() as connection:
                 body = said if read is None else _shown(read)(connection)
-            version = body.version if isinstance(body, Found) else 0
-            answer = Answer(status, body, version, self.gateway.log.position())
+            reached = body.version if isinstance(body, Found) else version()
+            answer = Answer(status, body, reached, self.gateway.log.position())
             if once := self._once(status, lambda _: body):
-                answer = await self.gateway.log.remember(once, version)
+                answer = await self.gateway.log.remember(once, reached)
             return render(answer)
 
     @asynccontextmanager
@@ -252,8 +259,8 @@ def _version(if_match: str | None) -> int | None:
     if if_match is None or if_match == "*":
         return None
     text = if_match.removeprefix("W/").strip('"')
-    if not text.isdecimal():
-        raise Invalid('If-Match takes the ETag of an earlier answer, such as "3".')
+    if not (text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS):
+        raise Invalid('If-Match takes the ETag of one earlier answer, such as "3".')
     return int(text)
 
 

@@ -64,7 +64,17 @@ def test_writes_say_their_version_and_position(http: httpx.Client) -> None:
     deleted = http.delete(path)
     assert (deleted.status_code, deleted.content) == (204, b"")
     assert int(deleted.headers["X-Log-Position"]) > int(changed.headers["X-Log-Position"])
-    assert http.get(path).status_code == 404
+    gone = http.get(path)
+    assert gone.status_code == 404
+    assert int(gone.headers["X-Log-Position"]) >= int(deleted.headers["X-Log-Position"])
+
+
+def test_every_answer_says_how_far_it_knows_the_log(http: httpx.Client) -> None:
+    made = int(new_project(http).headers["X-Log-Position"])
+    for path in ("/projects", "/health", "/events?limit=1", "/nowhere", "/projects?limit=0"):
+        assert int(http.get(f"/api{path}").headers["X-Log-Position"]) >= made, path
+    assert int(http.post("/api/projects", json={"name": 5}).headers["X-Log-Position"]) >= made
+    assert http.get(f"/api/projects?at={made - 1}").headers["X-Log-Position"] == str(made - 1)
 
 
 def test_a_list_says_how_many(http: httpx.Client) -> None:
@@ -94,6 +104,7 @@ async def test_of_two_commands_to_one_owner_the_later_has_seen_too_little(server
         replies = sorted(await asyncio.gather(*start), key=lambda reply: reply.status_code)
         assert [reply.status_code for reply in replies] == [201, 412, 412, 412]
         episode = replies[0].json()["episode_id"]
+        assert replies[0].headers["ETag"] == (await client.get(session)).headers["ETag"]
         assert (await client.get(session)).json()["episode"]["episode_id"] == episode
         assert (await client.post(f"{session}:close", headers=seen)).status_code == 412
         assert (await client.get(session)).json()["episode"]["episode_id"] == episode  # and records on

@@ -9,7 +9,6 @@ from uuid import UUID, uuid4
 import pytest
 
 from actors import gateway as module
-from actors.answers import Once
 from actors.entity import ATTEMPTS
 from actors.gateway import Gateway
 from actors.log import Ack, Log
@@ -132,7 +131,12 @@ async def test_a_project_goes_with_its_children_in_one_append(gateway: Gateway) 
     cell, stays = Cell(), Cell()
     await gateway.log.append(*cell.things, *stays.things)
     before = gateway.log.position()
+    for _ in range(3):
+        await gateway.change(
+            Project, cell.project.id, lambda project: project.update(UpdateProject(name=uuid4().hex), AT)
+        )
     ack = await gateway.delete_project(cell.project.id)
+    assert ack.version == 5  # the project's, not that of the first thing in it
     deleted = [event for _, event in gateway.log.read(after=before)]
     assert {event.originator_id for event in deleted} == {thing.id for thing in cell.things}
     assert [event.TOPIC for event in deleted][-1] == "project.deleted"
@@ -188,10 +192,10 @@ async def test_a_project_that_gains_a_member_meanwhile_takes_it_along(
     await gateway.log.append(*cell.things)
     append, late = gateway.log.append, new_camera(cell.project, "late")
 
-    async def joined_first(*aggregates: Aggregate, once: Once | None = None) -> Ack:
+    async def joined_first(*aggregates: Aggregate, **how: Any) -> Ack:
         if late.pending_events:
             await append(late)
-        return await append(*aggregates, once=once)
+        return await append(*aggregates, **how)
 
     monkeypatch.setattr(gateway.log, "append", joined_first)
     await gateway.delete_project(cell.project.id)

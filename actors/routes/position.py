@@ -1,0 +1,44 @@
+"""``X-Log-Position`` on every answer of the API: what it shows holds all that the log had there, perhaps more. A plain
+ASGI middleware, for errors have it too."""
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from actors.gateway import Gateway
+from domain.errors import GetiActionError
+
+HEADER = "X-Log-Position"
+AT = "at"
+"""Where in the request's state a middleware inside notes that the answer shows an earlier position."""
+
+
+class LogPosition:
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith("/api/"):
+            await self._app(scope, receive, send)
+            return
+        newest = _newest(scope)
+        state = scope.setdefault("state", {})
+
+        async def told(message: Message) -> None:
+            if message["type"] == "http.response.start" and newest is not None:
+                MutableHeaders(scope=message).setdefault(HEADER, str(state.get(AT, newest)))
+            await send(message)
+
+        await self._app(scope, receive, told)
+
+
+def _newest(scope: Scope) -> int | None:
+    """Looked up before the route runs; None while the database does not answer, which the route may say itself."""
+    gateway: Gateway | None = getattr(scope["app"].state, "gateway", None)
+    if gateway is None:  # still starting
+        return None
+    log = gateway.log
+    try:
+        with log.failures():
+            return int(log.position())
+    except GetiActionError:
+        return None
