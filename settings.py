@@ -1,5 +1,6 @@
 """Every setting, read from the environment or `.env` in the project folder, here and nowhere else."""
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -9,6 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PROJECT = Path(__file__).resolve().parent
 EMBEDDED_POSTGRES = "embedded-postgres"
+_ORIGIN = re.compile(r"https?://[^/?#\s]+")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -31,7 +33,7 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field("INFO", description="Verbosity")
     seed_db: bool = Field(False, description="Put a sample project there at the start (repeating changes nothing)")
     allow_insecure: bool = Field(False, description="Serve without authentication on an address others can reach")
-    ice_servers: list[dict[str, str | list[str]]] = Field(
+    ice_servers: Annotated[list[dict[str, str | list[str]]], NoDecode] = Field(
         default_factory=list, description="STUN and TURN servers, JSON as in RTCIceServer (urls, username, credential)"
     )
     media_roots: Annotated[list[Path], NoDecode] = Field(
@@ -48,10 +50,21 @@ class Settings(BaseSettings):
         if not isinstance(value, str):
             return value
         if value.lstrip().startswith("["):
-            import json
-
-            return json.loads(value)
+            return _json(value)
         return [part.strip() for part in value.split(",") if part.strip()]
+
+    @field_validator("ice_servers", mode="before")
+    @classmethod
+    def _is_json(cls, value: object) -> object:
+        return _json(value) if isinstance(value, str) else value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: list[str]) -> list[str]:
+        for origin in value:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin: write scheme, host and port, as in http://localhost:3000")
+        return value
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -88,6 +101,15 @@ class Settings(BaseSettings):
     @property
     def models_dir(self) -> Path:
         return self.storage_dir / "models"
+
+
+def _json(text: str) -> object:
+    import json
+
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"This is not JSON ({error})") from None
 
 
 @lru_cache

@@ -178,7 +178,8 @@ def main() -> None:
         sys.exit(1)
     except ValidationError as error:
         for problem in error.errors():
-            out.print(f"[red]{'.'.join(map(str, problem['loc'])).upper() or 'Settings'}: {problem['msg']}[/red]")
+            name, why = ".".join(map(str, problem["loc"])).upper(), problem["msg"].removeprefix("Value error, ")
+            out.print(f"[red]{name or 'Settings'}: {escape(why)}[/red]")
         sys.exit(1)
 
 

@@ -382,6 +382,11 @@ class Recording(Aggregate):
 
     def _must_have_open(self, episode_id: UUID) -> None:
         self.check_open()
+        if (lost := self.interrupted.get(episode_id)) is not None:
+            kept = f"{lost.rows} rows of it are whole: keep them, or discard it" if lost.rows else "discard it"
+            raise Conflict(f"Episode {episode_id} was interrupted ({lost.reason}); {kept}.")
+        if episode_id in self.discarded:
+            raise Conflict(f"Episode {episode_id} was discarded.")
         if self.state is not RecordingState.RECORDING or self.take is None:
             raise Conflict(f"No episode is open: the session is {self.state}.")
         if self.take.episode_id != episode_id:

@@ -78,16 +78,21 @@ def _exit_code(guarded: int) -> int | None:
 
 def _end_all(until: float) -> None:
     """Give our descendants until then, kill those who are left, and tell of those who cannot be killed."""
+    killed = float("inf")
     while _any_left():
+        if time.monotonic() > killed + KILLED_S:
+            sys.stderr.write(f"These do not end: {', '.join(map(str, _family()))}\n")
+            return
         if time.monotonic() >= until:
-            family = psutil.Process().children(recursive=True)
-            for process in family:
+            for process in _family():
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
-            if time.monotonic() > until + KILLED_S:
-                sys.stderr.write(f"These do not end: {', '.join(map(str, family))}\n")
-                return
+            killed = min(killed, time.monotonic())  # looking for them takes a while on a busy machine
         signal.sigtimedwait({signal.SIGCHLD}, 0.05)
+
+
+def _family() -> list[psutil.Process]:
+    return psutil.Process().children(recursive=True)
 
 
 def _any_left() -> bool:

@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -39,7 +40,7 @@ def serve_until_stopped(config: Settings) -> None:
     """Start everything, say where it answers, and stay until Ctrl-C or SIGTERM. Raises CannotStart."""
     began = time.monotonic()
     _listen_for_the_end()
-    with ExitStack() as stack:
+    with Path(os.devnull).open("w") as nowhere, ExitStack() as stack:
         try:
             claim(config, stack)
             guard(STOP_S, LEFT_S)
@@ -52,6 +53,7 @@ def serve_until_stopped(config: Settings) -> None:
             threading.Event().wait()
         except KeyboardInterrupt:
             say.print("Stopping …")
+            sys.stdout = nowhere  # where Ray says of all that is being stopped that it cannot be reached
 
 
 def _listen_for_the_end() -> None:

@@ -164,6 +164,18 @@ def test_a_command_for_another_episode_names_the_open_one(session: Recording, at
         session.discard(ROBOT, at)
 
 
+def test_who_saves_an_episode_that_was_lost_is_told_what_is_left(session: Recording, at: Any) -> None:
+    for rows, left in ((3, "3 rows of it are whole: keep them"), (0, "discard it")):
+        episode = OTHERS[rows]
+        session.start(episode, StartEpisode(), at)
+        session.interrupt(rows, "the session's process was lost", at)
+        with pytest.raises(Conflict, match=f"interrupted .the session's process was lost.; {left}"):
+            session.end(SaveEpisode(episode_id=episode), 5, at)
+    session.discard(OTHERS[3], at)
+    with pytest.raises(Conflict, match="was discarded"):
+        session.end(SaveEpisode(episode_id=OTHERS[3]), 5, at)
+
+
 def test_starting_the_open_episode_again_changes_nothing(session: Recording, at: Any) -> None:
     session.start(CAMERA, StartEpisode(), at)
     session.collect_events()
