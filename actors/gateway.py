@@ -172,7 +172,9 @@ class Gateway:
         first = self.log.stream(aggregate.id)[0]
         if type(first) is not type(born) or _said(first) != _said(born):
             raise Conflict(f"The id {aggregate.id} is already taken by something else; choose another.")
-        known = self.load(type(aggregate), aggregate.id)
+        known = self.log.load(type(aggregate), aggregate.id)
+        if known.deleted:
+            raise Conflict(f"The id {aggregate.id} was that of something which is deleted; choose another.")
         return Ack(self.log.position(), known.version)
 
     def _in_order(self, held: Iterable[tuple[type[Aggregate], UUID]]) -> list[Aggregate]:

@@ -72,7 +72,7 @@ async def test_what_was_deleted_is_not_created_again(gateway: Gateway) -> None:
     project = new_project("lab")
     await gateway.create(project)
     await gateway.delete_project(project.id)
-    with pytest.raises(NotFound):
+    with pytest.raises(Conflict, match="choose another"):
         await gateway.create(named(project.id, "lab"))
 
 
