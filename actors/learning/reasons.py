@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Iterator
 
+from actors.learning import weights
 from actors.learning.cache import BrokenDataset
 from actors.learning.job import TrainFailed, TrainSpec
 
@@ -12,7 +13,7 @@ _NOT_HERE = {"LocalEntryNotFoundError", "OfflineModeIsEnabled"}
 
 def reason_of(error: BaseException, spec: TrainSpec) -> str:
     """One line: what to do where we know it, else what was raised; without paths of this machine."""
-    advice = next((said for each in _chain(error) if (said := _advice(each))), None)
+    advice = next((said for each in _chain(error) if (said := _advice(each, spec))), None)
     return _without_paths(advice or _last_line(error), spec)[:_LONGEST]
 
 
@@ -23,7 +24,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _advice(error: BaseException) -> str | None:
+def _advice(error: BaseException, spec: TrainSpec) -> str | None:
     text = str(error)
     if isinstance(error, TrainFailed | BrokenDataset):
         return text
@@ -32,8 +33,16 @@ def _advice(error: BaseException) -> str | None:
     if isinstance(error, MemoryError) or "out of memory" in text.lower():
         return "Out of memory: choose a smaller batch_size, image_size or policy."
     if "offline mode" in text.lower() or type(error).__name__ in _NOT_HERE:
-        return f"Weights are missing here and training never downloads: fetch them first. {_last_line(error)}"
+        return _which_weights(error, spec)
     return None
+
+
+def _which_weights(error: BaseException, spec: TrainSpec) -> str:
+    """Those that are known to be needed, else those that the library asked the hub for."""
+    asked = (found for each in _chain(error) if (found := weights.asked_for(str(each))))
+    if absent := weights.missing(spec.policy, spec.policy_args) or list(asked)[:1]:
+        return weights.advice(absent)
+    return f"Weights are missing here and training never downloads: fetch them first. {_last_line(error)}"
 
 
 def _last_line(error: BaseException) -> str:

@@ -33,15 +33,19 @@ async def policies() -> list[dict[str, Any]]:
 
 @router.post("/jobs:train", status_code=202)
 async def train(command: Train, write: Writing) -> Response:
-    """Checked at submit: the policy is known, the dataset has episodes, the cluster has the device and room for the
-    workers. The job is watched at /api/jobs/{id}."""
+    """Checked at submit: the policy is known and its weights are here, the dataset has episodes, the cluster has the
+    device and room for the workers. The job is watched at /api/jobs/{id}."""
+    from actors.learning import weights
     from actors.learning.cluster import nodes, place
     from actors.learning.policies import validate
 
-    validate(command.policy, command.policy_args)
+    args = validate(command.policy, command.policy_args)
+    cluster = await asyncio.to_thread(nodes)
+    if len(cluster) == 1:  # of several, which will train is not known yet, and each has a cache of its own
+        await asyncio.to_thread(weights.check, command.policy, args)
     write.gateway.refer(command.project_id, Dataset, [command.dataset_id])
     dataset = write.gateway.load(Dataset, command.dataset_id)
-    place(await asyncio.to_thread(nodes), command.train_workers, command.resources_per_worker, command.device)
+    place(cluster, command.train_workers, command.resources_per_worker, command.device)
     id = write.new_id(command.id)
     return await _submit(write, Job.train(id, model_id_of(id), command, dataset, now()))
 

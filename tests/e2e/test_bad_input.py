@@ -237,6 +237,7 @@ def test_what_cannot_be_trained_is_told_at_submit(
         "invalid_policy_args": training(cell, policy_args={"chunk_size": 0}),
         "dataset_empty": training(cell),
         "unknown_dataset": training(cell, dataset_id=elsewhere.dataset),
+        "weights_missing": training(cell, policy="smolvla", policy_args={"pretrained_name_or_path": "no/weights"}),
         "unknown_device": training(cell, device={"type": "cuda", "index": 9000}),
         "not_enough_resources": training(cell, train_workers=64, resources_per_worker={"CPU": 1000}),
     }
@@ -244,6 +245,7 @@ def test_what_cannot_be_trained_is_told_at_submit(
     assert {code: each["error_code"] for code, each in told.items()} == {code: code for code in refusals}
     for code in ("unknown_device", "not_enough_resources"):
         assert re.search(r"there is \d+ CPU.* on [\d.]+", told[code]["detail"])
+    assert "hf download no/weights" in told["weights_missing"]["commands"]
 
 
 def test_what_a_body_names_must_be_there(server: Server, http: httpx.Client, cell: Cell, elsewhere: Cell) -> None:

@@ -1,8 +1,10 @@
+import dataclasses
 import errno
 from pathlib import Path
 
 import pytest
 
+from actors.learning import policies
 from actors.learning.cache import BrokenDataset
 from actors.learning.job import TrainFailed, TrainSpec
 from actors.learning.reasons import reason_of
@@ -37,6 +39,21 @@ def test_a_person_can_act_on_it(error: Exception, said: str) -> None:
     reason = reason_of(error, SPEC)
     assert said in reason
     assert "/srv" not in reason
+
+
+def test_missing_weights_are_named_with_the_command_that_fetches_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    error = RuntimeError("an error happened while trying to locate the file: check your connection; offline mode")
+    vla = dataclasses.replace(SPEC, policy="smolvla", policy_args=policies.validate("smolvla", {}))
+    reason = reason_of(error, vla)
+    assert "hf download lerobot/smolvla_base" in reason
+    assert "connection" not in reason
+    url = "https://huggingface.co/else/where/resolve/main/config.json"
+    error.__cause__ = ConnectionError(f"Cannot reach {url}: offline mode is enabled.")
+    assert reason_of(error, SPEC).endswith(": hf download else/where")
 
 
 def test_a_reason_is_one_short_line() -> None:

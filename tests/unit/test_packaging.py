@@ -22,7 +22,17 @@ PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())
 SHIPPED: list[str] = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]
 ROOMS = {*PYPROJECT["tool"]["importlinter"]["root_packages"], "cli", "serve_app", "settings"}
 # What physicalai-train chooses for us: pinning these beside it could only contradict it.
-WITH_PHYSICALAI = {"physicalai", "torch", "torchvision", "lightning", "lerobot", "openvino", "onnx", "onnxruntime"}
+WITH_PHYSICALAI = {
+    "physicalai",
+    "torch",
+    "torchvision",
+    "lightning",
+    "lerobot",
+    "openvino",
+    "onnx",
+    "onnxruntime",
+    "huggingface_hub",
+}
 
 
 def pins(name: str) -> dict[str, str]:
