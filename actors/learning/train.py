@@ -65,7 +65,16 @@ def _check(spec: TrainSpec) -> Place:
 def _launch(spec: TrainSpec, place: Place) -> Any:
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     task: Any = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(_fit)
-    return task.options(name=f"train-{spec.job_id}", scheduling_strategy=here).remote(spec, place)
+    return task.options(
+        name=f"train-{spec.job_id}", scheduling_strategy=here, runtime_env={"env_vars": _own_cluster()}
+    ).remote(spec, place)
+
+
+def _own_cluster() -> dict[str, str]:
+    """Told to Ray Train's processes, which inherit it: the one that frees a dead controller's placement group asks
+    Ray's state API without an address, and that refuses to choose among several Rays of one machine. Only that API
+    reads this variable; RAY_ADDRESS would also say which cluster a program joins."""
+    return {"RAY_API_SERVER_ADDRESS": ray.get_runtime_context().gcs_address}
 
 
 def _fit(spec: TrainSpec, place: Place) -> None:

@@ -5,6 +5,7 @@ import dataclasses
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -17,7 +18,7 @@ import pytest
 import ray
 from ray import cloudpickle
 
-from actors.learning import policies
+from actors.learning import policies, train
 from actors.learning.cluster import nodes, place
 from actors.learning.install import installed
 from actors.learning.job import JobFolder, Progress, TrainFailed, TrainInterrupted, TrainResult, TrainSpec
@@ -256,6 +257,41 @@ def test_a_broken_dataset_fails_with_a_reason(spec: TrainSpec, cluster: None, tm
     assert not isinstance(caught.value, TrainInterrupted)
     assert str(tmp_path) not in caught.value.reason
     assert "Traceback" in JobFolder(failing.job_folder).log.read_text()
+
+
+@pytest.fixture
+def another_ray() -> Iterator[None]:
+    """What Ray takes for a second Ray on this machine: it finds them by their command lines."""
+    command = ["raylet", "-c", "import time; time.sleep(600)", "--gcs-address=127.0.0.1:9"]
+    process = subprocess.Popen(command, executable=sys.executable)
+    yield
+    process.kill()
+    process.wait()
+
+
+def test_beside_another_ray_the_state_of_a_training_is_still_found(cluster: None, another_ray: None) -> None:
+    """By the call of Ray Train's placement group cleaner, which runs in an actor's actor."""
+
+    @ray.remote(num_cpus=0)
+    class Cleaner:
+        def finds(self, controller: str) -> bool:
+            from ray.train.v2._internal.state.util import is_actor_alive
+
+            return bool(is_actor_alive(controller, timeout=30))
+
+    @ray.remote(num_cpus=0, runtime_env={"env_vars": {"ANY": "as the controller has"}})
+    class Controller:
+        def is_found(self) -> bool:
+            cleaner = Cleaner.options(lifetime="detached", name="cleaner").remote()
+            found = bool(ray.get(cleaner.finds.remote(ray.get_runtime_context().get_actor_id())))
+            ray.kill(cleaner)
+            return found
+
+    def driver() -> bool:
+        return bool(ray.get(Controller.remote().is_found.remote()))
+
+    task = ray.remote(driver)
+    assert ray.get(task.options(runtime_env={"env_vars": train._own_cluster()}).remote())
 
 
 def test_what_cannot_be_trained_is_refused_before_it_starts(spec: TrainSpec, cluster: None, tmp_path: Path) -> None:
