@@ -19,6 +19,7 @@ CAMERA = {
     "driver": "simulated",
     "payload": {"scene": "pusht", "width": 96, "height": 96, "fps": 30, "seed": 0},
 }
+FEW_STEPS = 20_000  # with fewer, a rollout that succeeds is luck
 POLICY_ARGS = {"chunk_size": 16, "dim_model": 64, "dim_feedforward": 256, "optimizer_lr": 3e-4}
 
 
@@ -54,8 +55,11 @@ def run_demo(url: str, options: DemoOptions, out: Console) -> None:
         rollouts = evaluate(api, model["id"], options.rollouts, bars)
     out.print(_scores(rollouts))
     out.print(_exports(model))
+    if options.steps < FEW_STEPS:
+        out.print(f"{options.steps} steps show that the road works, not a policy that works; try --steps {FEW_STEPS}.")
+    out.print("Look at")  # each link is a line of its own, for 80 columns have no room for a word beside it
     for page in ("/", f"/api/dataset/{cell.dataset}/episodes", f"/api/models/{model['id']}"):
-        out.print(f"Look at {url}{page}")
+        out.print(f"{url}{page}", soft_wrap=True)
 
 
 def sample_model(url: str, cell: Cell, out: Console) -> str:
@@ -182,8 +186,10 @@ def _scores(rollouts: dict[str, Any]) -> Table:
 
 
 def _exports(model: dict[str, Any]) -> Table:
-    table = Table("export", "size", "one action", "", title=f"Model {model['name']}")
+    failed = any(export["reason"] for export in model["exports"])
+    table = Table("export", "size", "one action", *(["why not"] if failed else []), title=f"Model {model['name']}")
     for export in model["exports"]:
         latency = "" if export["latency_ms"] is None else f"{export['latency_ms']:.1f} ms"
-        table.add_row(export["backend"], f"{export['size_bytes'] / 1e6:.1f} MB", latency, export["reason"] or "")
+        reason = [export["reason"] or ""] if failed else []
+        table.add_row(export["backend"], f"{export['size_bytes'] / 1e6:.1f} MB", latency, *reason)
     return table

@@ -122,6 +122,28 @@ def test_every_line_says_once_what_goes_on_and_at_last_how_it_ended(
     assert re.fullmatch(r"evaluation ━{20} 100 % 0:00:0\d 10 rollouts of each, same seeds", last["evaluation"])
 
 
+UUID = "01234567-89ab-cdef-0123-456789abcdef"
+
+
+def test_the_last_screen_has_links_to_copy_and_no_column_without_a_word(
+    told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "make_cell", lambda api, name: demo.Cell("x", "x", UUID))
+    shown = run(monkeypatch, TRAINING)
+    assert f"http://localhost:8000/api/dataset/{UUID}/episodes" in shown
+    assert max(map(len, shown)) <= 80
+    heading = next(line for line in shown if "one action" in line)
+    assert [cell.strip() for cell in heading.strip("┃").split("┃")] == ["export", "size", "one action"]
+    assert "200 steps show that the road works, not a policy that works; try --steps 20000." in shown
+
+
+def test_an_export_that_failed_says_why_not(told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = {"backend": "openvino", "size_bytes": 0, "latency_ms": None, "reason": "no such operation"}
+    monkeypatch.setitem(MODEL, "exports", [*MODEL["exports"], failed])
+    shown = run(monkeypatch, TRAINING)
+    assert any("openvino" in line and "no such operation" in line for line in shown)
+
+
 def test_a_job_that_ends_otherwise_is_told_with_its_reason(told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Refused, match="The training job ended failed: Out of memory"):
         run(monkeypatch, FAILED)
