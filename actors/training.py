@@ -49,7 +49,14 @@ class TrainingActor(Entity[Job]):
         if not self.aggregate.ended:
             await self._work()
         self._ended.set()
+        await asyncio.to_thread(self._tidy)
         self.leave()
+
+    def _tidy(self) -> None:
+        """Here too, for a worker that was killed may have written on for a moment."""
+        from actors.learning.job import JobFolder
+
+        JobFolder(self._folder).remove_partials()
 
     async def interrupt(self) -> None:
         """Ends the job as canceled with a checkpoint kept; returns once it has ended."""

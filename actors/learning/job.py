@@ -17,6 +17,7 @@ storage root is shared by all nodes), so it survives the death of either:
 import contextlib
 import json
 import os
+import shutil
 import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -143,9 +144,18 @@ class JobFolder:
         """Make the folder ready for an attempt: what an earlier one said about its end is forgotten, its checkpoints
         and metrics stay."""
         self.checkpoints.mkdir(parents=True, exist_ok=True)
-        ends = (self._stop, self._failure, self._progress, self.root / "exports.json")
-        for stale in (*ends, *self.checkpoints.glob("*.partial")):
+        for stale in (self._stop, self._failure, self._progress, self.root / "exports.json"):
             stale.unlink(missing_ok=True)
+        self.remove_partials()
+
+    def remove_partials(self) -> None:
+        """Away with what a worker was writing when it was ended: nobody will finish it."""
+        for folder in (self.root, self.checkpoints, self.exports):
+            for partial in folder.glob("*.partial"):
+                if partial.is_dir():
+                    shutil.rmtree(partial, ignore_errors=True)
+                else:
+                    partial.unlink(missing_ok=True)
 
     def ask_to_stop(self) -> None:
         self._stop.touch()

@@ -46,9 +46,12 @@ def run_training(spec: TrainSpec, on_progress: OnProgress, should_stop: ShouldSt
     job = JobFolder(spec.job_folder)
     job.prepare()
     running = _Running(spec, job, _launch(spec, _check(spec)), begin)
-    canceled = running.watch(on_progress, should_stop)
-    if not canceled:
-        running.check_outcome()
+    try:
+        canceled = running.watch(on_progress, should_stop)
+        if not canceled:
+            running.check_outcome()
+    finally:
+        job.remove_partials()
     return _result(job, canceled=canceled, first_step_s=running.first_step_s, seconds=time.monotonic() - begin)
 
 

@@ -113,6 +113,7 @@ async def test_an_interrupted_training_ends_canceled_and_stays_so(server: Server
     await asyncio.sleep(5)
     assert server.api.get(f"/jobs/{job}")["status"] == "canceled"
     assert list((server.storage / "jobs" / job / "checkpoints").glob("*"))
+    assert not list((server.storage / "jobs" / job).rglob("*.partial"))
 
 
 @pytest.mark.timeout(600)

@@ -55,6 +55,19 @@ def test_a_new_attempt_forgets_how_the_last_one_ended_and_keeps_what_it_learned(
     assert list(job.checkpoints.iterdir()) == [checkpoint]
 
 
+def test_what_was_not_finished_is_removed_and_the_rest_stays(job: JobFolder) -> None:
+    checkpoint = whole(job.checkpoint(20))
+    for name in ("torch", "openvino.partial"):
+        (job.exports / name).mkdir(parents=True)
+        (job.exports / name / "model.bin").touch()
+    job.checkpoint(30).with_suffix(".partial").touch()
+    (job.root / "dataset.partial" / "meta").mkdir(parents=True)
+    job.remove_partials()
+    assert not list(job.root.rglob("*.partial"))
+    assert sorted(each.name for each in job.root.iterdir()) == ["checkpoints", "exports"]
+    assert [checkpoint, job.exports / "torch"] == [*job.checkpoints.iterdir(), *job.exports.iterdir()]
+
+
 def test_the_first_failure_is_the_reason(job: JobFolder) -> None:
     job.record_failure("ValueError", "the cause")
     job.record_failure("RuntimeError", "connection closed by peer")
