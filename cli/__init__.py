@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,6 +26,8 @@ from settings import PROJECT, Settings, settings
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(care.app)
 out = Console(highlight=False, soft_wrap=True)
+SERVER_LOG = ".server.log"  # of a server that a command starts for itself; the dot keeps it out of backups
+LAST_LINES = 20
 
 
 class Truth(StrEnum):
@@ -145,14 +148,29 @@ def _server(config: Settings) -> Iterator[str]:
     if Api(url).is_up():
         yield url
         return
-    out.print("No server runs here; starting one for this.")
-    process = subprocess.Popen([sys.executable, "-m", "cli", "serve"], cwd=PROJECT)
+    log = config.storage_dir / SERVER_LOG
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.unlink(missing_ok=True)  # not emptied: whoever still writes to it goes on
+    out.print(f"No server runs here; starting one for this. What it says goes to {log}")
+    with log.open("xb") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cli", "serve"], cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=said, stderr=said
+        )
     try:
-        await_ready(config, process.poll)
+        _await_start(config, process, log)
         yield url
     finally:
         process.terminate()
         process.wait(15)
+
+
+def _await_start(config: Settings, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    """Raises CannotStart with the last words of a server that does not become ready."""
+    try:
+        await_ready(config, process.poll)
+    except CannotStart as error:
+        last = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
+        raise CannotStart("\n".join([str(error), f"The last lines of {log}:", *last])) from None
 
 
 def main() -> None:
@@ -163,7 +181,7 @@ def main() -> None:
         with embedded():
             app()
     except (CannotStart, Refused) as error:
-        out.print(f"[red]{error}[/red]")
+        out.print(f"[red]{escape(str(error))}[/red]")
         sys.exit(1)
     except GetiActionError as error:
         out.print(f"[red]{error.detail}[/red]")

@@ -146,6 +146,7 @@ def _ray_environment(config: Settings, stack: ExitStack) -> None:
         "RAY_AUTH_MODE": "token",
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",
         "RAY_DEDUP_LOGS": "0",
+        "RAY_COLOR_PREFIX": "1" if sys.stdout.isatty() and sys.stderr.isatty() else "0",
         "RAY_SERVE_ENABLE_HA_PROXY": "1" if config.haproxy else "0",
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",  # the third time that this runs out, Serve gives up
     }
@@ -204,9 +205,9 @@ def await_ready(config: Settings, ended: Callable[[], int | None] = lambda: None
         except httpx.TransportError:
             pass
         if ended() is not None:
-            raise CannotStart("The server ended while it started; what it said above tells why.")
+            raise CannotStart("The server ended while it started; what it said tells why.")
         time.sleep(0.2)
-    raise CannotStart(f"The server did not become ready within {READY_S:.0f} s; its log above says why.")
+    raise CannotStart(f"The server did not become ready within {READY_S:.0f} s; its log says why.")
 
 
 def _report(config: Settings, seconds: float) -> None:

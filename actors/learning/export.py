@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from actors.learning import quiet
+
 if TYPE_CHECKING:
     from physicalai.inference import InferenceModel
 
@@ -44,6 +46,7 @@ def export(checkpoint: Path, folder: Path, backends: Iterable[str] = BACKENDS) -
 
 def load_model(folder: Path) -> "InferenceModel":
     """An exported policy ready to act on the CPU: ``reset()``, ``select_action(observation)``."""
+    quiet.physicalai()
     from physicalai.inference import InferenceModel
 
     is_openvino = any(folder.glob("*.xml"))

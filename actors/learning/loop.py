@@ -9,10 +9,11 @@ import os
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from actors.learning import quiet
 from actors.learning.cache import DatasetInfo, Size, frame_cache
 from actors.learning.export import export
 from actors.learning.job import JobFolder, Progress, TrainSpec, checkpoint_step
@@ -44,6 +45,7 @@ def train_loop(config: dict[str, Any]) -> None:
     spec: TrainSpec = config["spec"]
     job = JobFolder(spec.job_folder)
     _stay_offline(spec)
+    quiet.before_imports()
     try:
         with _logging_to(job):
             _train(spec, job)
@@ -90,6 +92,7 @@ def _load_libraries() -> None:
     """What the training imports anyway, and which takes its time."""
     for name in LIBRARIES:
         importlib.import_module(name)
+    quiet.after_imports()
 
 
 def _decoded(spec: TrainSpec, info: DatasetInfo, size: Size | None, telemetry: Telemetry) -> "dict[str, NDArray[Any]]":
@@ -165,7 +168,10 @@ def _export(spec: TrainSpec, job: JobFolder, telemetry: Telemetry) -> None:
         return
     step = checkpoint_step(checkpoint)
     telemetry.write(Progress("exporting", step, spec.max_steps, telemetry.loss, f"exports: {', '.join(spec.export)}"))
-    job.record_exports(export(checkpoint, job.exports, spec.export))
+    _load_libraries()
+    with job.log.open("a", encoding="utf-8") as log, redirect_stdout(log):  # torch.onnx prints each step it takes
+        facts = export(checkpoint, job.exports, spec.export)
+    job.record_exports(facts)
 
 
 def _use_cores(spec: TrainSpec) -> None:

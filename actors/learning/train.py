@@ -4,6 +4,7 @@ The calling process stays light: Ray Train's controller runs under a task of its
 both die with the caller. Only the workers import torch.
 """
 
+import logging
 import os
 import time
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ def run_training(spec: TrainSpec, on_progress: OnProgress, should_stop: ShouldSt
     10 s as ``canceled``, whatever it is doing. Raises TrainFailed with a reason for the person who started it, or
     TrainInterrupted if a process died under it: call again with the same spec to continue. Needs a connected Ray.
     """
+    # Ray warns of waiting in an actor's event loop, and does not see that this is a thread beside it.
+    os.environ.setdefault("RAY_WARN_BLOCKING_GET_INSIDE_ASYNC", "0")
     begin = time.monotonic()
     job = JobFolder(spec.job_folder)
     job.prepare()
@@ -85,9 +88,10 @@ def _fit(spec: TrainSpec, place: Place) -> None:
     os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = START_TIMEOUT_S
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"  # relative paths mean in a worker what they mean here
     os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"  # a process more, for a warning that nobody here reads
+    logging.getLogger("ray.train").setLevel(logging.WARNING)  # a library's, as everywhere
     job = JobFolder(spec.job_folder)
     job.write_progress(_waiting(spec, "loads Ray Train"))
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
     from actors.learning.backend import TorchInWorkers
@@ -107,6 +111,7 @@ def _fit(spec: TrainSpec, place: Place) -> None:
             name=f"{spec.job_id}-{time.time_ns()}",
             storage_path=str(job.ray.absolute()),
             failure_config=FailureConfig(max_failures=0),
+            logging_config=LoggingConfig(log_level="WARNING"),
         ),
     )
     many = spec.train_workers > 1

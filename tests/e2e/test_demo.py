@@ -95,6 +95,11 @@ def test_the_demo_uses_the_server_that_runs(server: Server) -> None:
 def test_the_demo_brings_a_server_of_its_own_and_leaves_none(own_server: Server) -> None:
     said = run_sh(own_server, "demo", *SMALL)
     assert OWN in said
+    log = own_server.storage / ".server.log"
+    assert str(log) in said
+    assert "Ready after" in log.read_text()
+    assert "Ready after" not in said
+    assert "\x1b[" not in log.read_text() + said
     assert left_of(own_server) == []
     check_what_was_made(own_server.start(), said)
     assert left_of(own_server)

@@ -24,6 +24,11 @@ from .kit import STEPS, ended, submit
 
 pytestmark = [pytest.mark.slow, pytest.mark.train]
 CANCEL_S = 10.0
+NOISE = (
+    "GPU available", "litlogger", "distributed_backend", "weights_only", "DataLoader workers", "[torch.onnx]",
+    "INFO     | physicalai", "treespec", "transfer_batch_to_device", "Trying to infer the `batch_size`",
+    "Skipping constant folding", "Started training worker group", "Using blocking ray.get", "\x1b[",
+)  # fmt: skip
 
 
 @pytest.mark.timeout(900)
@@ -49,6 +54,16 @@ def test_its_curve_and_its_checkpoints_are_kept(server: Server, trained: dict[st
     job = JobFolder(server.storage / "jobs" / trained["id"])
     assert [job.checkpoint(step).exists() for step in (STEPS // 2, STEPS)] == [True, True]
     assert list((server.storage / "cache").glob("*/observation.images.top.npy"))
+
+
+def test_the_console_is_spared_what_only_libraries_care_about(server: Server, trained: dict[str, Any]) -> None:
+    """Warnings and errors are told there; the rest is in the job's log."""
+    assert trained["status"] == "completed"
+    said = server.log.read_text()
+    assert not [noise for noise in NOISE if noise in said]
+    kept = (server.storage / "jobs" / trained["id"] / "log.txt").read_text()
+    assert "GPU available" in kept
+    assert "[torch.onnx]" in kept
 
 
 def test_all_exports_act_alike(server: Server, trained: dict[str, Any]) -> None:
@@ -114,6 +129,22 @@ async def test_an_interrupted_training_ends_canceled_and_stays_so(server: Server
     assert server.api.get(f"/jobs/{job}")["status"] == "canceled"
     assert list((server.storage / "jobs" / job / "checkpoints").glob("*"))
     assert not list((server.storage / "jobs" / job).rglob("*.partial"))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_an_interrupt_amid_an_export_leaves_nothing_half_written(server: Server, recorded: Cell) -> None:
+    job = submit(server.api, recorded, max_steps=1, checkpoint_every=1, model_name="half")
+    folder = server.storage / "jobs" / job
+    deadline = time.monotonic() + 400
+    while not list(folder.glob("exports/*.partial")):
+        assert time.monotonic() < deadline, server.api.get(f"/jobs/{job}")
+        time.sleep(0.05)
+    server.api.post(f"/jobs/{job}:interrupt")
+    assert server.api.get(f"/jobs/{job}")["status"] == "canceled"
+    time.sleep(3)  # whoever was killed has written its last by then
+    assert not list(folder.rglob("*.partial"))
+    assert list((folder / "checkpoints").iterdir())
 
 
 @pytest.mark.timeout(600)
