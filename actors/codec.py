@@ -1,7 +1,8 @@
 """Events to what the log keeps of them and back: JSON that carries its own checksum.
 
 The checksum covers the aggregate, the version and the topic too, so a row that was changed, moved or cut is found when
-it is read. Rows of the first release have none and are taken as they are.
+it is read. Rows of the first release have none and are taken as they are. No later release writes such a row: one that
+comes behind a row with a checksum, or says what the first release had no words for, has lost its own.
 """
 
 from functools import cache
@@ -11,6 +12,7 @@ from uuid import UUID
 
 import orjson
 from eventsourcing.utils import TopicError, resolve_topic
+from pydantic import ValidationError
 
 from domain.aggregate import DomainEvent
 from domain.errors import GetiActionError
@@ -19,16 +21,21 @@ from domain.upgrades import CLASS_VERSION, upgraded, version_of
 ENVELOPE = {"originator_id", "originator_version"}
 _DIGEST_BYTES = 8
 _MARK = b',"checksum":"'
+_FOREIGN = "a column of it holds another kind of value, as only a hand writes it"
 _TAIL = len(_MARK) + 2 * _DIGEST_BYTES + len(b'"}')
 
 
-class Damaged(GetiActionError):
-    """A row of the log is not what was written."""
+class Unreadable(GetiActionError):
+    """A row of the log cannot be read. ``extra`` has its ``position``."""
+
+
+class Damaged(Unreadable):
+    """A row of the log is not what was written. ``extra`` says ``why``, too."""
 
     code = "log_damaged"
 
 
-class UnknownTopic(GetiActionError):
+class UnknownTopic(Unreadable):
     """A row of the log says something that this release has no word for."""
 
     code = "unknown_event"
@@ -56,24 +63,76 @@ def decode(position: int, id: UUID, version: int, topic: str, state: bytes) -> D
         if version_of(topic):
             body = orjson.dumps(upgraded(topic, orjson.loads(body)))
         # The two columns set in front: one pass over the bytes instead of parsing to a dict first.
-        return kind.model_validate_json(
+        event = kind.model_validate_json(
             b'{"originator_id":"%s","originator_version":%d,%s' % (str(id).encode(), version, body[1:])
         )
     except ValueError as error:
-        raise Damaged(f"The event '{topic}' at position {position} cannot be read: {error}") from error
+        raise damaged(position, topic, _said(error)) from error
+    if not has_checksum(state) and any(getattr(event, name) is not None for name in event.PROVENANCE):
+        raise _without_checksum(position, topic)
+    return event
 
 
 def opened(position: int, id: UUID, version: int, topic: str, state: bytes) -> bytes:
-    """The JSON without its checksum. Raises Damaged when that is not right."""
-    if state[-_TAIL : -_TAIL + len(_MARK)] != _MARK:
+    """The JSON without its checksum. Raises Damaged when that is not right, or when a column holds what is not of its
+    kind, as SQLite's may."""
+    if not (isinstance(state, bytes) and isinstance(version, int)):
+        raise damaged(position, topic, _FOREIGN)
+    if not has_checksum(state):
         return state
     body = state[:-_TAIL] + b"}"
     if state[-_TAIL + len(_MARK) :] != _checksum(id, version, topic, body) + b'"}':
-        raise Damaged(
-            f"The event '{topic}' at position {position} is not what was written: its checksum differs. "
-            "Run geti-action check-log, and restore a backup."
-        )
+        raise damaged(position, topic, "its checksum differs")
     return body
+
+
+def has_checksum(state: bytes) -> bool:
+    return state[-_TAIL : -_TAIL + len(_MARK)] == _MARK
+
+
+class Following:
+    """Reads rows that come in the order in which they were written, of the log or of one aggregate."""
+
+    def __init__(self) -> None:
+        self._have_checksums = False
+
+    def decode(self, position: int, id: UUID, version: int, topic: str, state: bytes) -> DomainEvent:
+        """As ``decode``. Raises Damaged for a row without a checksum behind one that has it, too."""
+        event = decode(position, id, version, topic, state)
+        self._follow(position, topic, state)
+        return event
+
+    def opened(self, position: int, id: UUID, version: int, topic: str, state: bytes) -> bytes:
+        """As ``opened``, in the same way."""
+        body = opened(position, id, version, topic, state)
+        self._follow(position, topic, state)
+        return body
+
+    def _follow(self, position: int, topic: str, state: bytes) -> None:
+        if self._have_checksums and not has_checksum(state):
+            raise _without_checksum(position, topic)
+        self._have_checksums = self._have_checksums or has_checksum(state)
+
+
+def damaged(position: int, topic: str, why: str) -> Damaged:
+    """The error for a row that is not what was written, which says it in one line."""
+    return Damaged(
+        f"The event '{topic}' at position {position} is not what was written: {why}. "
+        "Run geti-action check-log, and restore a backup.",
+        position=position,
+        why=why,
+    )
+
+
+def _without_checksum(position: int, topic: str) -> Damaged:
+    return damaged(position, topic, "its checksum is gone")
+
+
+def _said(error: ValueError) -> str:
+    """What is wrong with an event's fields, and not what is in them."""
+    if not isinstance(error, ValidationError):
+        return " ".join(str(error).split())
+    return "; ".join(f"{'.'.join(map(str, each['loc']))} {each['msg']}".strip() for each in error.errors())
 
 
 def _checksum(id: UUID, version: int, topic: str, body: bytes) -> bytes:
@@ -85,12 +144,15 @@ def _checksum(id: UUID, version: int, topic: str, body: bytes) -> bytes:
 
 
 def _kind(topic: str, position: int) -> type[DomainEvent]:
+    if not isinstance(topic, str):
+        raise damaged(position, topic, _FOREIGN)
     try:
         return _resolved(topic)
     except TopicError as error:
         raise UnknownTopic(
             f"The log holds an event '{topic}' at position {position} that this release does not know. "
-            "It was written by a newer release: start that one."
+            "It was written by a newer release: start that one.",
+            position=position,
         ) from error
 
 

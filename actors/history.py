@@ -30,7 +30,9 @@ def find(connection: Connection, wanted: Wanted, start: int, limit: int | None) 
     found = connection.execute(query if limit is None else query.limit(limit + 1)).all()
     total = connection.scalar(select(func.count()).select_from(events).where(*conditions)) or 0
     page = found if limit is None else found[:limit]
-    return Rows(map(_row, page), total, str(found[limit].id) if limit is not None and len(found) > limit else None)
+    following = codec.Following()
+    rows = (shown(row.id, following.decode(*row)) for row in page)
+    return Rows(rows, total, str(found[limit].id) if limit is not None and len(found) > limit else None)
 
 
 def shown(position: int, event: DomainEvent) -> dict[str, Any]:
@@ -57,8 +59,3 @@ def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
     elif wanted.topic is not None:
         chosen.append(events.c.topic.startswith(f"{wanted.topic}.", autoescape=True))
     return chosen
-
-
-def _row(row: Any) -> dict[str, Any]:
-    event = codec.decode(row.id, row.originator_id, row.originator_version, row.topic, row.state)
-    return shown(row.id, event)

@@ -114,22 +114,27 @@ class Log:
             row = connection.execute(query.limit(1)).first()
         if row is None:
             raise NotFound.of("aggregate", id)
-        return following(_decoded(row))
+        return following(codec.decode(*row))
 
     def read(self, after: int = 0) -> Iterator[tuple[int, DomainEvent]]:
         """The whole log from behind position ``after``, a page at a time."""
-        while page := self.page(after):
+        decoder = codec.Following()
+        while page := self.page(after, decoder=decoder):
             yield from page
             after = page[-1][0]
 
-    def page(self, after: int, limit: int = PAGE, topics: Collection[str] = ()) -> list[tuple[int, DomainEvent]]:
-        """At most ``limit`` events behind position ``after``, each with its own; of these topics, if any are named."""
+    def page(
+        self, after: int, limit: int = PAGE, topics: Collection[str] = (), decoder: codec.Following | None = None
+    ) -> list[tuple[int, DomainEvent]]:
+        """At most ``limit`` events behind position ``after``, each with its own; of these topics, if any are named.
+        ``decoder`` is the one that has read what is before."""
+        decoder = decoder or codec.Following()
         events = tables.events.c
         query = select(tables.events).where(events.id > after).order_by(events.id).limit(limit)
         if topics:
             query = query.where(events.topic.in_(topics))
         with self.engine.connect() as connection:
-            return [(row.id, _decoded(row)) for row in connection.execute(query)]
+            return [(row.id, decoder.decode(*row)) for row in connection.execute(query)]
 
     def position(self) -> int:
         """The position of the newest event; 0 in an empty log."""
@@ -323,14 +328,10 @@ class _Ticket:
 
 
 def _stream(connection: Connection, id: UUID, after: int) -> Iterator[DomainEvent]:
-    events = tables.events.c
+    events, decoder = tables.events.c, codec.Following()
     query = select(tables.events).where(events.originator_id == id, events.originator_version > after)
     for row in connection.execute(query.order_by(events.originator_version)):
-        yield _decoded(row)
-
-
-def _decoded(row: Any) -> DomainEvent:
-    return codec.decode(row.id, row.originator_id, row.originator_version, row.topic, row.state)
+        yield decoder.decode(*row)
 
 
 def _deletes(aggregate: Aggregate) -> bool:

@@ -23,6 +23,7 @@ from sqlalchemy import (
     and_,
     cast,
     delete,
+    exists,
     func,
     insert,
     or_,
@@ -37,7 +38,7 @@ from projections.bulk import write
 from projections.changes import Row
 from projections.fold import Recorded, Standing, Views, changes_of, standings, take_in
 from projections.poison import Poison
-from projections.tables import positions
+from projections.tables import events, positions
 from projections.views import VIEWS
 
 _PATIENT = "SET idle_in_transaction_session_timeout = 0; SET lock_timeout = '60s'"
@@ -87,6 +88,11 @@ class Fresh:
         self._to_replace = [table for table, count in found.items() if count]
         self._since = []
         return sum(found.values())
+
+    def of_lost_events(self) -> int:
+        """How many of the live rows that differ say something that is not in the log: they are of an event that it
+        lacks, or of a later version of their aggregate than it has."""
+        return sum(self._connection.scalar(_of_lost_events(table)) or 0 for table in self._to_replace)
 
     def swap(self, recorded: Sequence[Recorded]) -> None:
         """Make the live tables equal and unpark their views, in the writer's transaction, with the events that came
@@ -163,13 +169,27 @@ def _create(connection: Connection, table: Table) -> None:
 def _difference(table: Table) -> Any:
     """Keys of live rows that are not to be or are to be otherwise, and of rows that are missing."""
     fresh = _fresh(table)
-    same_key = and_(*(table.c[name] == fresh.c[name] for name in _names(table)))
+    same_key = _same_key(table, fresh)
     first = _names(table)[0]
     others = [column.name for column in table.c if not column.primary_key]
     differs = or_(*(_comparable(table.c[name]).is_distinct_from(_comparable(fresh.c[name])) for name in others))
     stale = select(*_keys(table)).select_from(table.outerjoin(fresh, same_key))
     missing = select(*_keys(fresh)).select_from(fresh.outerjoin(table, same_key))
     return union(stale.where(or_(fresh.c[first].is_(None), differs)), missing.where(table.c[first].is_(None)))
+
+
+def _of_lost_events(table: Table) -> Select[tuple[int]]:
+    fresh, differing = _fresh(table), _differing(table)
+    is_known = exists().where(events.c.id == table.c.position)
+    is_lost = and_(table.c.position > 0, ~is_known)
+    if "version" in table.c:
+        is_lost = or_(is_lost, table.c.version > fresh.c.version)
+    rows = table.join(differing, _same_key(table, differing)).outerjoin(fresh, _same_key(table, fresh))
+    return select(func.count()).select_from(rows).where(is_lost)
+
+
+def _same_key(table: Table, other: Table) -> ColumnElement[bool]:
+    return and_(*(table.c[name] == other.c[name] for name in _names(table)))
 
 
 def _comparable(column: Column[Any]) -> ColumnElement[Any]:

@@ -9,18 +9,17 @@ from contextlib import contextmanager
 from typing import NamedTuple
 from uuid import UUID
 
-from pydantic import ValidationError
 from sqlalchemy import Connection, func, select, text
 
 from actors import codec
 from actors.care import rows
 from actors.care.replay import replay
-from actors.codec import Damaged, UnknownTopic
+from actors.codec import Damaged, Unreadable
 from actors.log import Log
 from actors.rebuild import ALL, Told
 from projections.fold import Recorded, standings
 from projections.fresh import Fresh
-from projections.tables import claims, idempotency, positions, snapshots
+from projections.tables import claims, events, idempotency, positions, snapshots
 
 RESTORE = "restore a backup"
 _REMEMBERED = [select(func.max(table.c.position)) for table in (positions, idempotency, claims)]
@@ -50,6 +49,7 @@ class _Checker:
         self._connection = connection
         self._is_readable = True
         self._position = 0
+        self._following = codec.Following()
         with connection.begin():
             if connection.dialect.name == "postgresql":  # whoever reads the findings may take his time
                 connection.execute(text("SET idle_in_transaction_session_timeout = 0"))
@@ -85,8 +85,8 @@ class _Checker:
         recorded: list[Recorded] = []
         for row in (page := rows.page(self._connection, self._position, upto)):
             try:
-                recorded.append((row.position, codec.decode(*row)))
-            except (UnknownTopic, Damaged) as error:
+                recorded.append((row.position, self._following.decode(*row)))
+            except Unreadable as error:
                 self._is_readable = False
                 yield _unreadable(row, error)
         if self._is_readable:
@@ -107,7 +107,7 @@ class _Checker:
         remembered = [self._connection.scalar(query) or 0 for query in _REMEMBERED]
         if max(remembered) > self._position:
             what = f"The log ends at position {self._position}, but it has been at {max(remembered)}: its end is lost"
-            yield Finding(what, f"{RESTORE}; or go on without what is lost: geti-action rebuild")
+            yield Finding(what, _or_go_on("geti-action rebuild"))
 
     def _tables(self) -> Iterator[Finding]:
         views = standings(self._connection)
@@ -121,6 +121,9 @@ class _Checker:
             elif view is not None and view.is_behind:
                 yield Finding(f"The view {name} is at position {view.position} of {self._position}", again)
             elif differing := fresh.compare():
+                if lost := fresh.of_lost_events():
+                    yield _lost(f"{lost} rows of {name} hold" if lost > 1 else f"A row of {name} holds", again)
+                    continue
                 rows_are = f"{differing} rows of {name} are" if differing > 1 else f"A row of {name} is"
                 yield Finding(f"{rows_are} not what the log says", again)
 
@@ -128,11 +131,18 @@ class _Checker:
         for id, version in self._connection.execute(select(snapshots.c.originator_id, snapshots.c.version)).all():
             try:
                 is_right = self._is_right(id, version)
-            except (UnknownTopic, Damaged):
+            except Unreadable:
                 continue  # the event has been told
-            if not is_right:
+            if not is_right and version > self._newest_of(id):
+                yield _lost(f"The snapshot of {id} at its version {version} holds", "geti-action rebuild")
+            elif not is_right:
                 what = f"The snapshot of {id} at its version {version} is not what its events make"
                 yield Finding(what, "geti-action rebuild")
+
+    def _newest_of(self, id: UUID) -> int:
+        """The version of an aggregate that the log leads to; 0 when it knows nothing of it."""
+        newest = select(func.max(events.c.originator_version)).where(events.c.originator_id == id)
+        return self._connection.scalar(newest) or 0
 
     def _is_right(self, id: UUID, version: int) -> bool:
         """One of another release's shape is passed by wherever it is met, so it does no harm."""
@@ -147,15 +157,17 @@ class _Checker:
             return True
 
 
-def _unreadable(row: rows.Stored, error: UnknownTopic | Damaged) -> Finding:
+def _lost(who_holds: str, again: str) -> Finding:
+    """Something remembers what the log has forgotten. To make it anew would be to forget it, too."""
+    return Finding(f"{who_holds} what the log no longer leads to: events of it are lost", _or_go_on(again))
+
+
+def _or_go_on(again: str) -> str:
+    return f"{RESTORE}; or go on without what is lost: {again}"
+
+
+def _unreadable(row: rows.Stored, error: Unreadable) -> Finding:
     event = f"The event '{row.topic}' at position {row.position}"
-    if isinstance(error, UnknownTopic):
-        return Finding(f"{event} is none that this release knows", "start the release that wrote it")
-    match error.__cause__:
-        case None:
-            why = "its checksum differs"
-        case ValidationError() as wrong:
-            why = "; ".join(f"{'.'.join(map(str, each['loc']))} {each['msg']}".strip() for each in wrong.errors())
-        case other:
-            why = str(other)
-    return Finding(f"{event} is not what was written: {' '.join(why.split())}", RESTORE)
+    if isinstance(error, Damaged):
+        return Finding(f"{event} is not what was written: {error.extra['why']}", RESTORE)
+    return Finding(f"{event} is none that this release knows", "start the release that wrote it")

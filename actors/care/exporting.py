@@ -26,7 +26,7 @@ def export_log(log: Log, file: BinaryIO, told: Told = lambda _done, _total: None
     with log.failures():
         position = log.position()
         checked = _telling(rows.read(log.engine.connect, position), position, told)
-        events, sha256 = lines.write(file, map(rows.sound, checked), schema.HEAD)
+        events, sha256 = lines.write(file, rows.sound(checked), schema.HEAD)
     return Exported(events, position, sha256)
 
 

@@ -42,12 +42,12 @@ def import_log(log: Log, file: BinaryIO, told: Callable[[int], None] = lambda _b
     Raises Conflict when the log is not empty; Malformed, Damaged, UnknownTopic or Invalid when the file is not whole,
     or says what cannot be: then nothing has happened."""
     count = position = 0
-    reader = lines.Reader(file)
+    reader, following = lines.Reader(file), codec.Following()
     with log.failures(), log.engine.connect() as connection, log.turn(connection):
         _begin(connection)
         for batch in batched(reader, rows.BATCH):
             with connection.begin_nested():  # lets go of the savepoints of the fold
-                _take_in(connection, batch)
+                _take_in(connection, batch, following)
             count, position = count + len(batch), batch[-1].position
             told(reader.done_bytes)
         _refuse_disorder(connection)
@@ -76,8 +76,8 @@ def _begin(connection: Connection) -> None:
         connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
 
 
-def _take_in(connection: Connection, batch: Sequence[rows.Stored]) -> None:
-    recorded = [(row.position, codec.decode(*row)) for row in batch]
+def _take_in(connection: Connection, batch: Sequence[rows.Stored], following: codec.Following) -> None:
+    recorded = [(row.position, following.decode(*row)) for row in batch]
     try:
         rows.put(connection, batch)
         bulk.write(connection, fold.changes_of(recorded, {CLAIMS: claims.VIEW}))

@@ -23,12 +23,12 @@ def replay(connection: Connection, id: UUID, version: int) -> Aggregate | None:
 
 
 def _events(connection: Connection, id: UUID, upto: int) -> Iterator[DomainEvent]:
-    after = 0
+    after, following = 0, codec.Following()
     of_it = select(events).where(events.c.originator_id == id).order_by(events.c.originator_version).limit(PAGE)
     while True:
         behind = of_it.where(events.c.originator_version > after, events.c.originator_version <= upto)
         page = connection.execute(behind).all()
         if not page:
             return
-        yield from (codec.decode(*row) for row in page)
+        yield from (following.decode(*row) for row in page)
         after = page[-1].originator_version

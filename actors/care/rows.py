@@ -9,7 +9,6 @@ import orjson
 from sqlalchemy import Connection, func, insert, or_, select, text
 
 from actors import codec
-from actors.codec import Damaged
 from projections.tables import events
 
 BATCH = 5_000
@@ -66,16 +65,21 @@ def newest(connection: Connection) -> int:
     return connection.scalar(select(func.max(events.c.id))) or 0
 
 
-def sound(row: Stored) -> Stored:
-    """The same row. Raises Damaged when it is not what was written, as far as that can be seen without its class."""
-    body = codec.opened(*row)
+def sound(rows: Iterable[Stored]) -> Iterator[Stored]:
+    """The same rows, which come in their order. Raises Damaged at one that is not what was written, as far as that can
+    be seen without its class."""
+    following = codec.Following()
+    for row in rows:
+        if not _is_object(following.opened(*row)):
+            raise codec.damaged(row.position, row.topic, "it is no JSON")
+        yield row
+
+
+def _is_object(body: bytes) -> bool:
     try:
-        is_object = b"\n" not in body and isinstance(orjson.loads(body), dict)
+        return b"\n" not in body and isinstance(orjson.loads(body), dict)
     except orjson.JSONDecodeError:
-        is_object = False
-    if not is_object:
-        raise Damaged(f"The event '{row.topic}' at position {row.position} is no JSON. Run geti-action check-log.")
-    return row
+        return False
 
 
 def put(connection: Connection, rows: Iterable[Stored]) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
+from uuid import UUID
 
 import orjson
 import pytest
@@ -11,6 +12,7 @@ from sqlalchemy import Connection, delete, insert, select, text, update
 
 from actors.care.check import check_log
 from actors.care.rows import Stored
+from actors.codec import encode
 from actors.log import Log
 from actors.rebuild import ALL, rebuild
 from actors.snapshots import EVERY
@@ -22,6 +24,7 @@ from tests.integration.care_kit import opened, rows, tell
 from tests.integration.log_kit import AT, new_project
 from tests.story import named
 
+CHECKSUM = re.compile(rb',"checksum":"[0-9a-f]+"')
 EVENTS, EVERYTHING = tables.events, tables.metadata.sorted_tables
 
 
@@ -110,7 +113,36 @@ def the_end_lost(connection: Connection) -> None:
     connection.execute(delete(EVENTS).where(EVENTS.c.originator_version == EVERY + 1))
 
 
+def newest_lost(connection: Connection) -> None:
+    """Of the first project, whose last event is not the log's."""
+    connection.execute(delete(EVENTS).where(EVENTS.c.id == newest_of(connection, named("lab"))))
+
+
+def newest_replaced(connection: Connection) -> None:
+    """As if something else had happened there since."""
+    position = newest_of(connection, named("lab"))
+    newest_lost(connection)
+    made = new_project("later").pending_events[0]
+    row = (position, made.originator_id, 1, made.TOPIC, CHECKSUM.sub(b"", encode(made)))  # as its neighbours are
+    connection.execute(insert(EVENTS).values(row))
+
+
+def newest_of(connection: Connection, id: UUID) -> int:
+    of_it = select(EVENTS.c.id).where(EVENTS.c.originator_id == id).order_by(EVENTS.c.id.desc())
+    return connection.execute(of_it.limit(1)).scalar_one()
+
+
+def without_checksum(position: int) -> Callable[[Connection], None]:
+    """As one cuts it out by hand."""
+
+    def cut(connection: Connection) -> None:
+        rewrite(position, state=CHECKSUM.sub(b"", stored(connection, position).state))(connection)
+
+    return cut
+
+
 RESTORE = "-> restore a backup"
+LOST = f"what the log no longer leads to: events of it are lost {RESTORE}; or go on without what is lost"
 NO_VIEWS = "Claims and views were not compared -> mend the log first, then check again"
 DAMAGE: dict[str, tuple[Callable[[Connection], object], list[str]]] = {
     "a changed byte": (
@@ -144,7 +176,7 @@ DAMAGE: dict[str, tuple[Callable[[Connection], object], list[str]]] = {
         lambda connection: connection.execute(delete(EVENTS).where(EVENTS.c.id == 4)),
         [
             f"Aggregate {named('top')} has version 3 at position 5, and the one before is 1 {RESTORE}",
-            "A row of claims is not what the log says -> geti-action rebuild claims",
+            f"A row of claims holds {LOST}: geti-action rebuild claims",
             "A row of cameras is not what the log says -> geti-action rebuild cameras",
         ],
     ),
@@ -153,7 +185,7 @@ DAMAGE: dict[str, tuple[Callable[[Connection], object], list[str]]] = {
         [
             f"Aggregate {named('lab')} has version 2 at position 1, before its version 1 at 2 {RESTORE}",
             "A row of claims is .*",
-            "A row of projects is .*",
+            f"A row of projects holds {LOST}.*",
         ],
     ),
     "the end lost": (
@@ -161,7 +193,29 @@ DAMAGE: dict[str, tuple[Callable[[Connection], object], list[str]]] = {
         [
             f"The log ends at position 180, but it has been at 181: its end is lost {RESTORE}; or .* rebuild",
             "A row of projects .*",
-            "The snapshot of .* at its version 101 is not what its events make -> geti-action rebuild",
+            f"The snapshot of .* at its version 101 holds {LOST}: geti-action rebuild",
+        ],
+    ),
+    "a whole stream lost": (
+        lambda connection: connection.execute(delete(EVENTS).where(EVENTS.c.originator_id == named("lab"))),
+        [
+            f"A row of claims holds {LOST}: geti-action rebuild claims",
+            f"A row of projects holds {LOST}: geti-action rebuild projects",
+        ],
+    ),
+    "the newest event of a stream lost": (
+        newest_lost,
+        [f"A row of projects holds {LOST}: geti-action rebuild projects"],
+    ),
+    "its position taken by another": (
+        newest_replaced,
+        ["A row of claims is .*", f"A row of projects holds {LOST}: geti-action rebuild projects"],
+    ),
+    "a checksum gone": (
+        without_checksum(70),
+        [
+            f"The event 'recording.closed' at position 70 is not what was written: its checksum is gone {RESTORE}",
+            NO_VIEWS,
         ],
     ),
     "rows of a view": (

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 import orjson
 import pytest
 
-from actors.codec import Damaged, UnknownTopic, decode, encode
+from actors.codec import Damaged, Following, UnknownTopic, decode, encode, opened
 from domain import upgrades
 from domain.aggregate import DomainEvent
 from domain.project import Project
@@ -47,6 +48,45 @@ def test_a_row_that_was_moved_is_found(other: dict[str, Any]) -> None:
 def test_a_row_of_the_first_release_has_no_checksum_and_is_read() -> None:
     event = created()
     assert again(event, event.model_dump_json(exclude={"originator_id", "originator_version"}).encode()) == event
+
+
+def plain(event: DomainEvent) -> bytes:
+    """As the first release wrote it."""
+    return event.model_dump_json(exclude={"originator_id", "originator_version", *event.PROVENANCE}).encode()
+
+
+def row(event: DomainEvent, state: bytes, position: int = 7) -> tuple[int, UUID, int, str, bytes]:
+    return position, event.originator_id, event.originator_version, event.TOPIC, state
+
+
+@pytest.mark.parametrize("state", ["", "{}", encode(everything()[0][1]).decode(), 7, 1.5, None])
+def test_what_a_hand_wrote_as_another_kind_of_value_is_damaged(state: Any) -> None:
+    for read in (decode, opened):
+        with pytest.raises(Damaged, match=r"'project\.created' at position 7 is not what was written"):
+            read(*row(created(), state))
+
+
+@pytest.mark.parametrize("other", [{"version": "one"}, {"topic": b"project.created"}])
+def test_so_is_any_other_column(other: dict[str, Any]) -> None:
+    with pytest.raises(Damaged, match="another kind of value"):
+        again(created(), **other)
+
+
+def test_behind_a_checksum_none_may_be_missing() -> None:
+    first, second, third = (event for _, event in everything()[:3])
+    for read in (Following.decode, Following.opened):
+        following = Following()
+        read(following, *row(first, plain(first), 1))
+        read(following, *row(second, encode(second), 2))
+        with pytest.raises(Damaged, match=r"position 3 .*its checksum is gone"):
+            read(following, *row(third, plain(third), 3))
+
+
+def test_what_the_first_release_could_not_say_never_lacks_a_checksum() -> None:
+    event = created().model_copy(update={"correlation_id": "c"})
+    state = event.model_dump_json(exclude={"originator_id", "originator_version"}).encode()
+    with pytest.raises(Damaged, match="its checksum is gone"):
+        again(event, state)
 
 
 def test_an_unknown_topic_is_told_by_its_name() -> None:
