@@ -28,6 +28,7 @@ from actors import answers, claims, codec, snapshots
 from actors.answers import Answer, Once
 from actors.provenance import Provenance, following, stamped
 from actors.reserve import Reserve
+from actors.unread import Unread
 from domain import camera, dataset, environment, model, project, recording, robot, training
 from domain.aggregate import Aggregate, DomainEvent
 from domain.errors import Conflict, GetiActionError, LogBusy, NotFound, StorageFull, Unavailable
@@ -77,6 +78,7 @@ class Log:
     def __init__(self, url: str, lock_timeout_s: float = LOCK_TIMEOUT_S) -> None:
         self._lock_timeout_s = lock_timeout_s
         self.engine: Engine = database.engine(url)
+        self.unread = Unread(self.engine)
         self._recorder = SQLAlchemyApplicationRecorder(
             SQLAlchemyDatastore(session_maker=sessionmaker(bind=self.engine)), events_table_name=tables.events.name
         )

@@ -46,7 +46,7 @@ def still_here(position: int) -> bytes:
     return b": nothing new\nid: %d\n\n" % position
 
 
-def end(reason: End) -> bytes:
-    """The last message."""
-    said = orjson.dumps({"reason": reason, "detail": _DETAILS[reason]})
+def end(reason: End, detail: str | None = None) -> bytes:
+    """The last message. ``detail`` is for who knows more than the reason says."""
+    said = orjson.dumps({"reason": reason, "detail": detail or _DETAILS[reason]})
     return b"retry: %d\nevent: end\ndata: %s\n\n" % (_RETRY_MS.get(reason, RETRY_MS), said)

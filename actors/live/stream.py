@@ -9,6 +9,7 @@ from contextlib import aclosing, contextmanager
 from sqlalchemy.exc import OperationalError
 
 from actors import wakeup
+from actors.codec import Unreadable
 from actors.live import messages
 from actors.live.messages import End
 from actors.live.window import Change, Window, chunk
@@ -57,9 +58,9 @@ class Live:
                 async with aclosing(bounded(self._changes(window, position, topics))) as texts:
                     async for text in texts:
                         yield text
-            except Exception:
+            except Exception as error:
                 logger.exception("The log cannot be read; a stream of live updates ends.")
-                yield messages.end(End.FAILED)
+                yield messages.end(End.FAILED, self._told(error))
 
     async def _changes(self, window: Window, position: int, topics: Collection[str]) -> AsyncGenerator[bytes, None]:
         while not window.keeps(position) and not window.ending:
@@ -74,7 +75,7 @@ class Live:
                 break
             elif not await window.grown(position, KEEP_ALIVE_S):
                 yield messages.still_here(position)
-        yield messages.end(window.ending or End.SLOW)
+        yield messages.end(window.ending or End.SLOW, window.detail)
 
     def _older(self, position: int, until: int, topics: Collection[str]) -> tuple[int, bytes]:
         """A chunk from the log. Where it has no more of these topics, that leads at least to ``until``, which is not
@@ -111,9 +112,16 @@ class Live:
                 async for _ in moments:
                     await self._read_on(window)
                     await asyncio.sleep(PACE_S * self._streams)
-        except Exception:
+        except Exception as error:
             logger.exception("The log cannot be read on; streams of live updates end.")
-            window.end(End.FAILED)
+            window.end(End.FAILED, self._told(error))
+
+    def _told(self, error: Exception) -> str | None:
+        """What a reader may know of it: an event that cannot be read is named, and remembered."""
+        if not isinstance(error, Unreadable):
+            return None
+        self._log.unread.note(error)
+        return error.detail
 
     async def _read_on(self, window: Window) -> None:
         while True:

@@ -43,6 +43,7 @@ class Window:
     def __init__(self, position: int, depth: int = DEPTH, depth_bytes: int = DEPTH_BYTES) -> None:
         self.position = position
         self.ending: End | None = None
+        self.detail: str | None = None
         self._start = position
         self._depth, self._depth_bytes = depth, depth_bytes
         self._bytes = 0
@@ -65,9 +66,10 @@ class Window:
             self._start = gone.position
         self._wake()
 
-    def end(self, reason: End) -> None:
-        """Nothing more comes."""
-        self.ending = self.ending or reason
+    def end(self, reason: End, detail: str | None = None) -> None:
+        """Nothing more comes; ``detail`` says more than the reason, where somebody knows more."""
+        if self.ending is None:
+            self.ending, self.detail = reason, detail
         self._wake()
 
     def after(self, position: int, topics: Collection[str]) -> tuple[int, bytes]:

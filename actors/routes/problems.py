@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from actors.codec import Unreadable
 from actors.routes.write import Repeated, render
 from domain.errors import GetiActionError, Malformed, NotFound, TooLarge, UnsupportedMedia
 from projections import fold
@@ -62,6 +63,8 @@ def render_error(request: Request, error: GetiActionError) -> Response:
     if error.status >= 500:
         cause = error if error.status == 500 else None
         logger.warning("%s %s: %s", request.method, request.url.path, error.detail, exc_info=cause)
+    if isinstance(error, Unreadable):
+        request.app.state.gateway.log.unread.note(error)
     detail = error.detail
     if isinstance(error, NotFound) and request.method == "GET":
         with request.app.state.engine.connect() as connection:

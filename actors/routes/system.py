@@ -27,6 +27,10 @@ async def health(request: Request) -> dict[str, Any]:
     actors = await roll_call()
     problems = [_stale(gateway.log, name, view) for name, view in views.items() if view.is_behind]
     problems += [
+        {"what": f"event {position}", "since": rfc3339(met.since), "detail": met.error.detail}
+        for position, met in gateway.log.unread.still().items()
+    ]
+    problems += [
         {"what": actor["name"], "since": None, "detail": f"its process is {actor['state'].lower()}"}
         for actor in actors
         if actor["state"] not in ("ALIVE", "DEPENDENCIES_UNREADY", "PENDING_CREATION")

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
-from sqlalchemy import text
+from sqlalchemy import insert, text, update
 
 from actors.live import stream as module
 from actors.live.stream import Live
@@ -327,6 +327,28 @@ async def test_an_event_that_cannot_be_read_ends_the_streams_and_says_so(log: Lo
         assert (last.event, last.data["reason"]) == ("end", "failed")
     async with watching(http, 0) as reader:
         assert [message.event for message in await reader.rest()] == ["hello", "end"]
+
+
+async def test_the_last_message_names_the_event_that_cannot_be_read(log: Log, http: httpx.AsyncClient) -> None:
+    """To who comes back from before it, and to who is watching when it comes."""
+    await log.append(new_project("before"))
+    with log.engine.begin() as connection:
+        connection.execute(update(tables.events).values(state=b"{}"))
+    async with watching(http, 0) as reader:
+        last = (await reader.rest())[-1]
+    assert (last.event, last.data["reason"]) == ("end", "failed")
+    assert last.data["detail"].startswith("The event 'project.created' at position 1 is not what was written")
+    assert list(log.unread.still()) == [1]
+    async with watching(http) as reader:
+        await reader.next()
+        project = new_project()
+        with log.engine.begin() as connection:
+            row = {"originator_id": project.id, "originator_version": 1, "topic": "project.created", "state": b"{}"}
+            connection.execute(insert(tables.events).values(row))
+        await log.append(new_project())
+        last = (await reader.rest())[-1]
+    assert last.data["detail"].startswith("The event 'project.created' at position 2 is not what was written")
+    assert list(log.unread.still()) == [1, 2]
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
