@@ -83,11 +83,17 @@ def backup(
 ) -> None:
     """Write the log and a list of all files, each with its sha256, into a new folder, while the server serves."""
     from actors.care.backup import back_up
+    from actors.care.check_files import check_missing
 
+    storage = settings().storage_dir
     with _log() as log, bars() as told:
-        label = back_up(log, settings().storage_dir, folder, told, with_files=copy_files)
+        label = back_up(log, storage, folder, told, with_files=copy_files)
+        lacking = sum(1 for _ in check_missing(log, storage))
     kept = "which are in it too" if label.has_files else "which are not in it: keep them yourself, or add --copy-files"
     say.print(f"Wrote {label.events} events and the list of {label.files} files ({label.size_bytes} bytes), {kept}.")
+    if lacking:
+        found = f"In {storage} {lacking} things that the log speaks of are missing or not what was saved"
+        say.print(f"[red]{found}, so they are not in this backup. geti-action check-log --files names them.[/red]")
 
 
 @app.command()

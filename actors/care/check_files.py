@@ -16,6 +16,7 @@ from actors.capture.episode import HIDDEN, episode_folder
 from actors.capture.lerobot_v3 import current_version
 from actors.capture.manifest import EPISODE_FILE, sha256
 from actors.care.check import Finding
+from actors.care.restoring import STAGING
 from actors.learning.export import folder_digest
 from actors.log import Log
 from actors.rebuild import Told
@@ -32,11 +33,24 @@ BRING_BACK = "bring it back from a backup"
 def check_files(log: Log, storage: Path, told: Told = lambda _done, _total: None) -> Iterator[Finding]:
     """Episodes (their manifests' sha256 too), versions, models (with the sha256 of their exports) and jobs: first what
     the log knows and the storage root lacks, then the reverse. In memory that does not grow with them."""
+    yield from unfinished(storage)
     checker = _Checker(log, storage, told)
-    for table, check in checker.checks.items():
-        for row in checker.rows(table):
-            yield from check(row)
+    yield from checker.missing()
     yield from checker.unknown()
+
+
+def check_missing(log: Log, storage: Path) -> Iterator[Finding]:
+    """Only what the log knows and the storage root lacks, or has otherwise."""
+    yield from _Checker(log, storage, lambda _done, _total: None).missing()
+
+
+def unfinished(storage: Path) -> Iterator[Finding]:
+    """What a restore that was killed has left."""
+    staging = storage / STAGING
+    if staging.is_dir():
+        count = sum(1 for path in staging.rglob("*") if path.is_symlink() or path.is_file())
+        todo = f"repeat geti-action restore, or remove {staging}"
+        yield Finding(f"A restore was not finished, or still goes on: {STAGING} holds {count} of its files", todo)
 
 
 class _Checker:
@@ -69,6 +83,11 @@ class _Checker:
             page = query.where(key > tuple(found[-1]._mapping[column.name] for column in table.primary_key))
 
     # what the log knows
+
+    def missing(self) -> Iterator[Finding]:
+        for table, check in self.checks.items():
+            for row in self.rows(table):
+                yield from check(row)
 
     def _episode(self, row: Row[Any]) -> Iterator[Finding]:
         folder = episode_folder(self._dataset(row.dataset_id), UUID(row.id))

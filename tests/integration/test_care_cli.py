@@ -116,6 +116,7 @@ def test_a_system_is_backed_up_restored_and_adopted(run: Run, sqlite_url: str, t
     copied, listed = run("backup", tmp_path / "copied", "--copy-files"), run("backup", tmp_path / "listed")
     assert (copied.code, listed.code) == (0, 0)
     assert "which are in it too" in copied.err
+    assert "not what was saved" not in copied.err
     assert "add --copy-files" in listed.err
     there = {"url": f"sqlite:///{tmp_path / 'other.db'}", "storage": tmp_path / "other"}
     assert "Restored 13 events" in run("restore", tmp_path / "copied", **there).err
@@ -126,3 +127,13 @@ def test_a_system_is_backed_up_restored_and_adopted(run: Run, sqlite_url: str, t
     adopted = run("adopt", lost, "--project", "Lab", "--name", "pushes", **new)
     assert f"Adopted 3 episodes of dataset {DATASET}, whose version is 3." in adopted.err
     assert run("check-log", "--files", **new).code == 0
+
+
+def test_a_backup_without_what_the_log_speaks_of_says_so(run: Run, sqlite_url: str, tmp_path: Path) -> None:
+    with opened(sqlite_url) as log:
+        tell(log)
+    said = run("backup", tmp_path / "backup")
+    assert said.code == 0
+    assert "the list of 0 files" in said.err
+    assert "the log speaks of are missing or not what was saved" in said.err
+    assert "geti-action check-log --files names them" in said.err

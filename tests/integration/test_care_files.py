@@ -130,6 +130,13 @@ FINDINGS: dict[str, tuple[Callable[[Path, Path], object], list[str]]] = {
         lambda storage, _: [(storage / kind / str(uuid4())).mkdir() for kind in ("models", "jobs")],
         ["The log knows nothing of models/.* -> remove .*", "The log knows nothing of jobs/.* -> remove .*"],
     ),
+    "a restore that was killed": (
+        lambda storage, _: shutil.copytree(storage / "models", storage / ".restoring" / "models"),
+        [
+            "A restore was not finished, or still goes on: .restoring holds 1 of its files "
+            "-> repeat geti-action restore, or remove {storage}/.restoring"
+        ],
+    ),
     "what is half-made": (
         lambda _, home: [
             (home / "takes" / ".gone.discarded").mkdir(parents=True),
