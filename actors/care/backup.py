@@ -3,7 +3,8 @@
     log.jsonl     the log, as ``export-log`` writes it, up to the position at which the backup began
     files.jsonl   every file of the storage root: {"path", "size", "sha256"}, links as {"path", "link"}
     storage/      the files themselves, if they were wanted: settled ones (episodes, versions, models) are hard links
-                  where the file system can, so they take no room; what may still grow is copied
+                  where the file system can, so they take no room, and whoever damages one in place damages both; what
+                  may still grow is copied
     backup.json   what this is, and the sha256 of the two lists. It is written last: without it a backup is not whole
 
 The files are listed after the log: all that the log names is there by then, and nothing saved is ever rewritten. All
@@ -90,7 +91,7 @@ class _Listing:
 
     def __init__(self, storage: Path, copies: Path | None, told: Told) -> None:
         self._storage, self._told = storage, told
-        self._reading = Reading(storage, copies)
+        self._reading = Reading(storage, copies, may_link=True)
         self.done_bytes = 0
 
     def lines(self) -> Iterator[bytes]:

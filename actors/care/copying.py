@@ -18,11 +18,11 @@ class _Known(NamedTuple):
 
 
 class Reading:
-    """With ``copies`` each file that is read is there afterwards too, at the same path: a settled one by a hard link
-    where the file system can, one that may still grow by a copy. Names of one file stay names of one file."""
+    """With ``copies`` each file that is read is there afterwards too, at the same path: a copy; or, with ``may_link``
+    and of a settled file, a hard link where the file system can. Names of one file stay names of one file."""
 
-    def __init__(self, root: Path, copies: Path | None = None) -> None:
-        self._root, self._copies = root, copies
+    def __init__(self, root: Path, copies: Path | None = None, *, may_link: bool = False) -> None:
+        self._root, self._copies, self._may_link = root, copies, may_link
         self._known: dict[tuple[int, int], _Known] = {}
 
     def read(self, path: str) -> Entry | None:
@@ -55,7 +55,7 @@ class Reading:
         try:
             if self._copies is not None:
                 target = self._target(path)
-                (link_or_copy if is_settled(path) else copy)(place, target)
+                (link_or_copy if self._may_link and is_settled(path) else copy)(place, target)
             with (target or place).open("rb") as file:
                 return _Known(*digest(file), target)
         except FileNotFoundError:

@@ -76,7 +76,8 @@ def _entries(folder: Path) -> Iterator[Entry]:
 
 
 def _bring_files(folder: Path, storage: Path, label: Label, told: Told) -> None:
-    """Out of sight first; in their places once all of them are what they should be."""
+    """Out of sight first; in their places once all of them are what they should be. None is a link into the backup,
+    which must stay what it is whatever becomes of the system."""
     staging = storage / STAGING
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)

@@ -141,6 +141,20 @@ def test_what_is_settled_is_shared_and_what_may_grow_is_copied(log: Log, storage
     assert (kept / METRICS).read_text() == '{"step": 1}\n'
 
 
+def test_what_is_restored_is_independent_of_its_backup(
+    log: Log, storage: Path, folder: Path, other_log: Log, other_storage: Path
+) -> None:
+    back_up(log, storage, folder, quiet, with_files=True)
+    restore(other_log, other_storage, folder, quiet)
+    kept = folder / "storage"
+    assert [path for path in tree(kept) if (other_storage / path).samefile(kept / path)] == []
+    video = a_video(folder)
+    before = video.read_bytes()
+    with (other_storage / video.relative_to(kept)).open("r+b") as file:
+        file.write(b"spoiled")
+    assert video.read_bytes() == before
+
+
 def _no_links(self: Path, target: Path) -> None:
     raise OSError(errno.EXDEV, "another disk")
 
