@@ -19,8 +19,8 @@ from cli import care
 from cli.progress import bar, say
 from domain.errors import GetiActionError
 from launch.claims import CannotStart, address
-from launch.postgres import embedded
 from launch.server import await_ready, serve_until_stopped
+from projections.embedded import embedded
 from settings import PROJECT, Settings, settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)

@@ -91,7 +91,10 @@ def _parsed(url: str) -> URL:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
         # The text is not repeated: it may hold a password.
-        raise Invalid("DATABASE_URL cannot be read: write sqlite+aiosqlite:///./file.db or postgresql://…") from None
+        raise Invalid(
+            "DATABASE_URL cannot be read: write sqlite+aiosqlite:///./file.db, postgresql://… or, for ./run.sh and "
+            "alembic, embedded-postgres."
+        ) from None
     backend = parsed.get_backend_name()
     if backend in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")

@@ -10,6 +10,7 @@ from sqlalchemy import Column, Connection, Numeric, text
 from sqlalchemy_utils import UUIDType
 
 from projections import database
+from projections.embedded import embedded
 from projections.tables import Timestamp, events, metadata
 from settings import settings
 
@@ -17,8 +18,7 @@ ADVISORY_LOCK = 7_310_250_214_880_511_233
 """Any number, the same in every process: PostgreSQL lets one migration run at a time."""
 
 
-def migrate() -> None:
-    url = context.config.attributes.get("url") or settings().database_url
+def migrate(url: str) -> None:
     engine = database.engine(url)
     try:
         with database.exclusive(url), engine.connect() as connection, database.begin_immediate(connection):
@@ -78,4 +78,8 @@ def _render(kind: str, item: Any, autogenerating: AutogenContext) -> str | Liter
 # A caller that is a program has no ini file, and keeps the logging it set up.
 if context.config.config_file_name is not None:
     fileConfig(context.config.config_file_name, disable_existing_loggers=False)
-migrate()
+if url := context.config.attributes.get("url"):
+    migrate(url)
+else:
+    with embedded():
+        migrate(settings().database_url)

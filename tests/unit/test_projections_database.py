@@ -39,3 +39,8 @@ def test_anything_else_is_refused_without_showing_the_password(url: str) -> None
     with pytest.raises(Invalid, match="DATABASE_URL") as refused:
         engine(url)
     assert "secret" not in refused.value.detail
+
+
+def test_the_server_of_ones_own_is_among_what_may_be_written() -> None:
+    with pytest.raises(Invalid, match="embedded-postgres"):
+        engine("what?")

@@ -6,19 +6,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from launch.claims import CannotStart
+from domain.errors import Unavailable
 from settings import EMBEDDED_POSTGRES, PROJECT, settings
 
 FOLDER = PROJECT / "data" / "postgres"
 
 
 @contextmanager
-def embedded(folder: Path = FOLDER) -> Iterator[None]:
+def embedded(folder: Path | None = None) -> Iterator[None]:
     """While this lasts the DATABASE_URL ``embedded-postgres`` is that of a real server, which ends with the last
-    process that uses it. Does nothing for another DATABASE_URL. Raises CannotStart."""
+    process that uses it; its data is in ``folder`` (else ``FOLDER``). Does nothing for another DATABASE_URL. Raises
+    Unavailable."""
     if settings().database_url != EMBEDDED_POSTGRES:
         yield
         return
+    folder = folder or FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with warnings.catch_warnings():
@@ -27,7 +29,7 @@ def embedded(folder: Path = FOLDER) -> Iterator[None]:
 
             server = get_server(folder, cleanup_mode="stop")
     except Exception as error:
-        raise CannotStart(f"PostgreSQL does not start in {folder}: {error} Its own log is there, too.") from error
+        raise Unavailable(f"PostgreSQL does not start in {folder}: {error} Its own log is there, too.") from error
     os.environ["DATABASE_URL"] = server.get_uri()
     settings.cache_clear()
     try:

@@ -2,15 +2,18 @@
 
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
 
 import psycopg
 import pytest
+from alembic import command
+from alembic.config import Config
 
 from actors.log import Log
-from launch.postgres import embedded
 from projections import database, schema
+from projections.embedded import embedded
 from settings import settings
 from tests.integration.log_kit import new_project
 
@@ -52,3 +55,14 @@ def test_another_database_is_left_alone(folder: Path, monkeypatch: pytest.Monkey
     with embedded(folder):
         assert settings().database_url == "sqlite:///./other.db"
     assert not list(folder.iterdir())
+
+
+@pytest.mark.slow
+def test_alembic_s_own_words_work_with_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("projections.embedded.FOLDER", folder)
+    config = Config()
+    config.set_main_option("script_location", str(schema.MIGRATIONS))
+    for word in (partial(command.upgrade, revision="head"), command.check, partial(command.downgrade, revision="base")):
+        monkeypatch.setenv("DATABASE_URL", "embedded-postgres")
+        settings.cache_clear()
+        word(config)
