@@ -22,8 +22,10 @@ KILLED_S = 1.0
 
 
 def guard(stop_s: float, left_s: float) -> None:
-    """Returns in a new process, which is guarded from here on; the one that called never returns, and exits with the
-    new one's status once that has ended and with it all its descendants.
+    """Returns in a new process, which is guarded from here on; in the one that called it raises SystemExit with the
+    new one's status, once that has ended and with it all its descendants. So both go through what the caller has put
+    around it (``finally``, ``with``), the guard last: what must be tidied although the new one was killed has its
+    place there.
 
     SIGINT, SIGTERM and SIGHUP (unless ignored) reach the guarded process as SIGINT. From then it has ``stop_s``
     seconds for everything; what it leaves behind when it ends by itself has ``left_s``. To be called while there is
@@ -55,7 +57,7 @@ def _watch(guarded: int, ending: set[signal.Signals], stop_s: float, left_s: flo
         sys.stderr.write(f"It has not stopped within {stop_s:.0f} s: killed.\n")
         status = 1
     _end_all(min(deadline, time.monotonic() + left_s))
-    os._exit(status if status >= 0 else 128 - status)  # nothing to tidy, and somebody waits
+    sys.exit(status if status >= 0 else 128 - status)
 
 
 def _signal(numbers: Iterable[signal.Signals], until: float) -> int | None:
