@@ -4,11 +4,12 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import psutil
 
@@ -16,59 +17,120 @@ from launch import haproxy
 from projections import database
 from settings import LOOPBACK, Settings
 
+ENDING_S = 15.0
+CLOCK_S = 2.0  # by which the kernel's word for when a process began may be off
+FREE_IT = "Stop it, or set other ones in .env."
+
 
 class CannotStart(Exception):
     """Why the server does not start, and what to do."""
 
 
-def claim(config: Settings, stack: ExitStack) -> None:
-    """Hold what only one server may have until ``stack`` closes. Raises CannotStart."""
+def claim(config: Settings, stack: ExitStack, tell: Callable[[str], object]) -> None:
+    """Hold what only one server may have until ``stack`` closes. What is left of one that was killed has ENDING_S to
+    end, of which ``tell`` is told. Raises CannotStart."""
     config.storage_dir.mkdir(parents=True, exist_ok=True)
     folders = {"storage folder": config.storage_dir / ".server"}
     if path := database.sqlite_path(config.database_url):
         path.parent.mkdir(parents=True, exist_ok=True)
         folders["database"] = path.with_name(f"{path.name}.server")
-    for what, path in folders.items():
-        stack.enter_context(_only_one(what, path, config))
-    _check_ports(config)
+    patience = _Patience(tell)
+    killed = [stack.enter_context(_only_one(what, path, config, patience)) for what, path in folders.items()]
+    _check_ports(config, patience if any(killed) else None)
+
+
+class _Patience:
+    """With what still ends by itself: ENDING_S in all, and one word to say so."""
+
+    def __init__(self, tell: Callable[[str], object]) -> None:
+        self._tell = tell
+        self._until: float | None = None
+
+    def wait(self) -> bool:
+        """A moment, or False at once when the time is up."""
+        if self._until is None:
+            self._until = time.monotonic() + ENDING_S
+            self._tell("The server that ran here was killed and is still ending: waiting for it …")
+        time.sleep(0.1)
+        return time.monotonic() < self._until
 
 
 @contextmanager
-def _only_one(what: str, path: Path, config: Settings) -> Iterator[None]:
+def _only_one(what: str, path: Path, config: Settings, patience: _Patience) -> Iterator[bool]:
+    """Whether the one before us was killed: who ends by itself takes its note along."""
     with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CannotStart(f"The {what} is in use by {_holder(file)}. Stop it, or set other ones in .env.") from None
+        _lock(what, file, patience)
+        killed = _note(file) is not None
+        pid = os.getpid()
         file.truncate(0)
-        json.dump({"pid": os.getpid(), "url": address(config), "since": datetime.now(UTC).isoformat()}, file)
+        json.dump({"pid": pid, "url": address(config), "since": datetime.now(UTC).isoformat()}, file)
         file.flush()
-        yield
+        try:
+            yield killed
+        finally:
+            if os.getpid() == pid:  # a fork ends earlier
+                file.truncate(0)
 
 
-def _holder(file: TextIO) -> str:
+def _lock(what: str, file: TextIO, patience: _Patience) -> None:
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            note = _note(file)
+        if note is None:
+            raise CannotStart(f"The {what} is in use by another server that is just starting. {FREE_IT}")
+        if _lives(note):
+            raise CannotStart(f"The {what} is in use by {_server(note)}. {FREE_IT}")
+        if not patience.wait():
+            raise CannotStart(f"The {what} is in use by what is left of {_server(note)}, which was killed. {FREE_IT}")
+
+
+def _note(file: TextIO) -> dict[str, Any] | None:
+    """What the holder, or the one before, says of itself."""
     file.seek(0)
     try:
-        known = json.load(file)
+        note: dict[str, Any] = json.load(file)
     except ValueError:
-        return "another server that is just starting"
-    return f"the server at {known['url']} (process {known['pid']}, since {known['since']})"
+        return None
+    return note
 
 
-def _check_ports(config: Settings) -> None:
+def _server(note: dict[str, Any]) -> str:
+    return f"the server at {note['url']} (process {note['pid']}, since {note['since']})"
+
+
+def _lives(note: dict[str, Any]) -> bool:
+    """Whether it does itself, and not another process that has its number by now."""
+    try:
+        process = psutil.Process(note["pid"])
+        noted = datetime.fromisoformat(note["since"]).timestamp()
+        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() < noted + CLOCK_S
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _check_ports(config: Settings, patience: _Patience | None) -> None:
     """Ours, and, unless a cluster has its own, HAProxy's and a chosen one of the dashboard. Raises CannotStart."""
     wanted = {"PORT": config.port}
     if not os.environ.get("RAY_ADDRESS"):
         wanted |= {"DASHBOARD_PORT": config.dashboard_port} if config.dashboard_port else {}
         wanted |= haproxy.ports() if config.haproxy else {}
     for name, port in wanted.items():
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((config.host, port))
-            except OSError as error:
+        while error := _refused(config.host, port):
+            if patience is None or not patience.wait():
                 who = _listener(port)
                 raise CannotStart(f"Port {port} is taken by {who}. Stop it, or set {name} to another one.") from error
+
+
+def _refused(host: str, port: int) -> OSError | None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error
+    return None
 
 
 def _listener(port: int) -> str:

@@ -42,7 +42,7 @@ def serve_until_stopped(config: Settings) -> None:
     _listen_for_the_end()
     with Path(os.devnull).open("w") as nowhere, ExitStack() as stack:
         try:
-            claim(config, stack)
+            claim(config, stack, say.print)
             guard(STOP_S, LEFT_S)
             gc.disable()  # most of what a start makes stays; to look through it again and again takes half a second
             _start_ray(config, stack)
