@@ -110,7 +110,7 @@ class Gateway:
         try:
             self.log.check_free(claims.device(device))
         except DeviceLocked as error:
-            raise self._with_node(error) from None
+            raise self._with_holder(error) from None
 
     def resume(self) -> None:
         """After a cold start: wake the owners of every session and job that the log says is going on."""
@@ -159,13 +159,14 @@ class Gateway:
         try:
             return await self.log.append(*aggregates, **how)
         except DeviceLocked as error:
-            raise self._with_node(error) from None
+            raise self._with_holder(error) from None
 
-    def _with_node(self, error: DeviceLocked) -> DeviceLocked:
-        """The refusal, with the node of the session that has the device; None while that session opens."""
+    def _with_holder(self, error: DeviceLocked) -> DeviceLocked:
+        """The refusal, with who opened the session that has the device, and its node; None while it opens."""
         held_by = error.extra["held_by"]
-        session = self.log.load(Recording, UUID(held_by["recording_id"]))
-        return DeviceLocked(error.detail, held_by=held_by | {"node": session.node})
+        id = UUID(held_by["recording_id"])
+        who = {"who": self.log.stream(id)[0].by, "node": self.log.load(Recording, id).node}
+        return DeviceLocked(error.detail, held_by=held_by | who)
 
     def _known(self, aggregate: Aggregate, born: DomainEvent) -> Ack:
         """How the thing of this id stands that was created in the same way before."""

@@ -46,20 +46,24 @@ def joining(kind: str, thing: UUID, project: UUID, label: str) -> Iterable[Claim
     )
 
 
+_TO_END = {"job": "interrupt it", "recording": "close it"}
+"""What lets go of whatever a holder of this kind has."""
+
+
 def refusal(key: str, holder: str, label: str, since: str) -> GetiActionError:
     """The error for a key that somebody else holds. ``holder`` is "kind:id", ``since`` an RFC 3339 time."""
     who = label or holder
     kind, _, holder_id = holder.partition(":")
     match key.split(":", 1)[0]:
         case "device":
-            held_by = {f"{kind}_id": holder_id, "who": who, "since": since}
+            held_by = {f"{kind}_id": holder_id, "since": since}
             return DeviceLocked(f"The device belongs to {who} since {since}; close that first.", held_by=held_by)
         case "name":
             return NameTaken(f"The name is already taken by {who}; choose another.", held_by=holder)
         case "use":
-            return InUse(f"It is used by {who}; remove it there first.", used_by=holder)
+            return InUse(f"It is used by {who}; {_TO_END.get(kind, 'remove it there')} first.", used_by=holder)
         case "busy":
-            return InUse(f"It is busy: {who} is still running; end that first.", used_by=holder)
+            return InUse(f"It is busy: {who} still runs; {_TO_END.get(kind, 'end it')} first.", used_by=holder)
         case _:
             return Conflict(f"It is already held by {who}.", held_by=holder)
 

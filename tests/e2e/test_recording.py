@@ -136,6 +136,7 @@ def test_a_device_belongs_to_one_session(server: Server, cell: Cell) -> None:
     held_by = second.json()["held_by"]
     assert UUID(held_by["recording_id"]) == UUID(session.rpartition("/")[2])
     assert held_by.keys() == {"recording_id", "who", "since", "node"}
+    assert held_by["who"] == "anonymous"
     camera = server.api.get(f"/projects/{cell.project}/cameras")[0]
     assert held_by["node"] == camera["state"]["node"]
     at = f"{server.url}/api/projects/{cell.project}/cameras/{camera['id']}"

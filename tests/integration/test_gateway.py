@@ -12,6 +12,7 @@ from actors import gateway as module
 from actors.entity import ATTEMPTS
 from actors.gateway import Gateway
 from actors.log import Ack, Log
+from actors.provenance import Provenance, acting
 from domain.aggregate import Aggregate
 from domain.camera import Camera, CreateSimulatedCamera
 from domain.errors import Conflict, DeviceLocked, InUse, NotFound, StaleVersion, Unavailable, UnknownReference
@@ -164,10 +165,11 @@ async def test_a_project_in_which_a_session_is_open_stays_whole(gateway: Gateway
     assert contents(gateway.log)["projects"] == []
 
 
-async def test_a_locked_device_says_which_session_has_it_and_where(gateway: Gateway) -> None:
+async def test_a_locked_device_says_which_session_has_it_whose_and_where(gateway: Gateway) -> None:
     cell = Cell()
     session = new_session(cell.environment)
-    await gateway.log.append(*cell.things, session)
+    with acting(Provenance("ann")):
+        await gateway.log.append(*cell.things, session)
     gateway.must_be_free(uuid4())
     with pytest.raises(DeviceLocked) as opening:
         gateway.must_be_free(cell.camera.id)
@@ -180,7 +182,7 @@ async def test_a_locked_device_says_which_session_has_it_and_where(gateway: Gate
     ):
         with pytest.raises(DeviceLocked) as told:
             await refused
-        who = {"recording_id": str(session.id), "who": f"recording session {session.id}", "node": "10.0.0.7"}
+        who = {"recording_id": str(session.id), "who": "ann", "node": "10.0.0.7"}
         assert told.value.extra["held_by"].items() >= who.items()
         assert told.value.extra["held_by"]["since"].startswith("2026-11-01T09:00:00")
 

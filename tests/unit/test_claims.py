@@ -9,6 +9,7 @@ from sqlalchemy import Connection, create_engine
 
 from actors import claims
 from domain.aggregate import Claim, DomainEvent, Hold, NeedFree, NeedHeld, Release
+from domain.claims import refusal
 from domain.errors import Conflict, DeviceLocked, InUse, NameTaken, UnknownReference
 from projections.tables import claims as table
 
@@ -118,5 +119,14 @@ def test_a_locked_device_says_who_has_it_since_when(take: Take) -> None:
     take(ANN, Hold(f"device:{THING}", "device", label="session 1"))
     with pytest.raises(DeviceLocked) as refused:
         take(BOB, Hold(f"device:{THING}", "device"))
-    held_by = {"camera_id": str(ANN), "who": "session 1", "since": "2026-11-01T00:00:00.000000Z"}
-    assert refused.value.extra["held_by"] == held_by
+    assert refused.value.extra["held_by"] == {"camera_id": str(ANN), "since": "2026-11-01T00:00:00.000000Z"}
+
+
+HOLDERS = {"job": "interrupt it first", "recording": "close it first", "environment": "remove it there first"}
+
+
+@pytest.mark.parametrize("kind", HOLDERS)
+def test_a_refusal_says_how_to_end_what_is_in_the_way(kind: str) -> None:
+    assert HOLDERS[kind] in refusal(f"use:{THING}", f"{kind}:1", "a label", "").detail
+    if kind != "environment":
+        assert HOLDERS[kind] in refusal("busy:p", f"{kind}:1", "a label", "").detail
