@@ -79,7 +79,7 @@ def _composed() -> FastAPI:
 
     import actors.routes
     import projections.routes
-    from actors.routes import problems
+    from actors.routes import paths, problems
 
     app = FastAPIOffline(
         redoc_url=None,
@@ -90,6 +90,7 @@ def _composed() -> FastAPI:
         strict_content_type=False,  # a body without a type is JSON; foreign pages are kept out by the guard
     )
     problems.install(app)
+    paths.end_ids_at_colons()
     _guard(app, settings())
     # Routes are tried one after the other: GETs, which are many, come first, and no router lies in another.
     for router in (*projections.routes.routers, *actors.routes.routers):
@@ -109,7 +110,7 @@ def _guard(app: FastAPI, config: Settings) -> None:
     app.add_middleware(AsOf)
     app.add_middleware(LogPosition)
     hosts = frozenset({*LOOPBACK, config.host}) if config.host in LOOPBACK else frozenset[str]()
-    app.add_middleware(Guard, hosts=hosts, origins=frozenset(config.cors_origins))
+    app.add_middleware(Guard, config.address, hosts=hosts, origins=frozenset(config.cors_origins))
     app.add_middleware(
         CORSMiddleware,
         allow_origins=config.cors_origins,

@@ -91,6 +91,12 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def address(self) -> str:
+        """Where people find the server."""
+        host = "localhost" if self.host in LOOPBACK or self.host in ("0.0.0.0", "::") else self.host  # noqa: S104
+        return f"http://{host}:{self.port}"
+
+    @property
     def datasets_dir(self) -> Path:
         return self.storage_dir / "datasets"
 

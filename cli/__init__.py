@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 from cli import care
 from cli.progress import bar, say
 from domain.errors import GetiActionError
-from launch.claims import CannotStart, address
+from launch.claims import CannotStart
 from launch.server import await_ready, serve_until_stopped
 from projections.embedded import embedded
 from settings import PROJECT, Settings, settings
@@ -144,7 +144,7 @@ def _server(config: Settings) -> Iterator[str]:
     """The server that runs, or one of our own for as long as it is needed."""
     from client.api import Api
 
-    url = address(config)
+    url = config.address
     if Api(url).is_up():
         yield url
         return

@@ -15,7 +15,7 @@ import psutil
 
 from launch import haproxy
 from projections import database
-from settings import LOOPBACK, Settings
+from settings import Settings
 
 ENDING_S = 15.0
 CLOCK_S = 2.0  # by which the kernel's word for when a process began may be off
@@ -63,7 +63,7 @@ def _only_one(what: str, path: Path, config: Settings, patience: _Patience) -> I
         killed = _note(file) is not None
         pid = os.getpid()
         file.truncate(0)
-        json.dump({"pid": pid, "url": address(config), "since": datetime.now(UTC).isoformat()}, file)
+        json.dump({"pid": pid, "url": config.address, "since": datetime.now(UTC).isoformat()}, file)
         file.flush()
         try:
             yield killed
@@ -142,9 +142,3 @@ def _listener(port: int) -> str:
     if pid is None:
         return "another program"
     return f"process {pid} ({' '.join(' '.join(psutil.Process(pid).cmdline()).split())[:120]})"
-
-
-def address(config: Settings) -> str:
-    """Where people find the server."""
-    host = "localhost" if config.host in LOOPBACK or config.host in ("0.0.0.0", "::") else config.host  # noqa: S104
-    return f"http://{host}:{config.port}"

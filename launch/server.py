@@ -21,7 +21,7 @@ from rich.console import Console
 from sqlalchemy import make_url
 
 from launch import haproxy
-from launch.claims import CannotStart, address, claim
+from launch.claims import CannotStart, claim
 from launch.guard import guard
 from projections import database
 from settings import LOOPBACK, PROJECT, Settings
@@ -200,7 +200,7 @@ def await_ready(config: Settings, ended: Callable[[], int | None] = lambda: None
     deadline = time.monotonic() + READY_S
     while time.monotonic() < deadline:
         try:
-            if httpx.get(f"{address(config)}/api/ready", timeout=5).status_code == 204:
+            if httpx.get(f"{config.address}/api/ready", timeout=5).status_code == 204:
                 return
         except httpx.TransportError:
             pass
@@ -213,7 +213,7 @@ def await_ready(config: Settings, ended: Callable[[], int | None] = lambda: None
 def _report(config: Settings, seconds: float) -> None:
     say.print(f"Database  {_database_text(config.database_url)}")
     say.print(f"Storage   {config.storage_dir}  ({_found(config.storage_dir)})")
-    say.print(f"Ready after {seconds:.1f} s: [bold]{address(config)}[/bold]  (Ctrl-C stops)")
+    say.print(f"Ready after {seconds:.1f} s: [bold]{config.address}[/bold]  (Ctrl-C stops)")
 
 
 def _database_text(url: str) -> str:

@@ -13,11 +13,13 @@ MAX_BODY_BYTES = 1024 * 1024
 
 
 class Guard:
-    """Plain ASGI, two header look-ups a request. ``hosts`` are names without port, ``origins`` as browsers send them.
-    An empty ``hosts`` allows any (a server that others are meant to reach by names we cannot know)."""
+    """Plain ASGI, two header look-ups a request. ``address`` is what people type, ``hosts`` are names without port,
+    ``origins`` as browsers send them. An empty ``hosts`` allows any (a server that others are meant to reach by names
+    we cannot know)."""
 
-    def __init__(self, app: ASGIApp, hosts: frozenset[str], origins: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, address: str, hosts: frozenset[str], origins: frozenset[str]) -> None:
         self._app = app
+        self._address = address
         self._hosts = hosts
         self._origins = origins
 
@@ -34,7 +36,7 @@ class Guard:
         host = headers.get(b"host", b"").decode("latin-1")
         name = _split(f"//{host}").hostname or ""
         if self._hosts and name not in self._hosts:
-            return f"This server is not called {name!r}; use http://localhost or set HOST."
+            return f"This server is not called {name!r}; use {self._address} or set HOST."
         origin = headers.get(b"origin")
         if scope["method"] in SAFE or origin is None:
             return None
