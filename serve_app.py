@@ -79,7 +79,7 @@ def _composed() -> FastAPI:
 
     import actors.routes
     import projections.routes
-    from actors.routes import paths, problems
+    from actors.routes import document, paths, problems
 
     app = FastAPIOffline(
         redoc_url=None,
@@ -90,6 +90,7 @@ def _composed() -> FastAPI:
         strict_content_type=False,  # a body without a type is JSON; foreign pages are kept out by the guard
     )
     problems.install(app)
+    document.install(app)
     paths.end_ids_at_colons()
     _guard(app, settings())
     # Routes are tried one after the other: GETs, which are many, come first, and no router lies in another.

@@ -12,7 +12,7 @@ from actors.history import Wanted, find
 from actors.log import KINDS
 from domain.errors import Invalid, NotFound
 from projections.paging import MAX_LIMIT, Rows
-from projections.routes.replies import many
+from projections.routes.replies import COUNTED, many
 
 RESOURCES = {
     "projects": "project",
@@ -32,7 +32,7 @@ Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 router = APIRouter(prefix="/api", tags=["audit"])
 
 
-@router.get("/events", response_model=list[dict[str, Any]], summary="List what happened")
+@router.get("/events", response_model=list[dict[str, Any]], summary="List what happened", openapi_extra=COUNTED)
 async def list_events(
     request: Request,
     aggregate: Annotated[str | None, Query(max_length=64, description="a thing's id")] = None,
@@ -60,6 +60,7 @@ for _resource, _kind in RESOURCES.items():
         response_model=list[dict[str, Any]],
         operation_id=f"{_kind}_history",
         summary=f"List what happened to one {_kind}",
+        openapi_extra=COUNTED,
     )
 
 

@@ -1,26 +1,53 @@
 """Live cameras: WHEP, snapshots, stats, holding one open."""
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
 from actors.gateway import Gateway
+from actors.routes.answers import CameraStats, answers, fails
 from actors.routes.write import Writing
 from domain.camera import Camera
-from domain.errors import Malformed, NotFound, TooLarge, UnsupportedMedia
-from projections import queries
+from domain.errors import (
+    DeviceLocked,
+    Malformed,
+    NotAcceptable,
+    NotFound,
+    TooLarge,
+    Unavailable,
+    UnsupportedMedia,
+)
+from projections import queries, shapes
+from projections.routes.replies import header, plain
 from settings import settings
 
 SDP = "application/sdp"
 MAX_OFFER_BYTES = 64 * 1024
 OPEN_S = 30.0
+_SDP = {SDP: {"schema": {"type": "string"}}}
+_JPEG = {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}
+_ANSWER = {
+    "content": _SDP,
+    "headers": {
+        "Location": header("the viewer's session: DELETE it to stop"),
+        "Link": header('`rel="ice-server"`: a STUN or TURN server, one header each'),
+        "ETag": header("names the session's connection"),
+    },
+}
 
 router = APIRouter(prefix="/api", tags=["cameras"])
 
 
-@router.post("/projects/{project_id}/cameras/{camera_id}/whep", status_code=201)
+@router.post(
+    "/projects/{project_id}/cameras/{camera_id}/whep",
+    status_code=201,
+    response_class=Response,
+    summary="Watch a camera over WebRTC",
+    responses=fails(Malformed, NotAcceptable, TooLarge, UnsupportedMedia, Unavailable) | {201: _ANSWER},
+    openapi_extra={"requestBody": {"required": True, "content": _SDP}},
+)
 async def whep(project_id: UUID, camera_id: UUID, request: Request) -> Response:
     """WHEP (draft-ietf-wish-whep): an SDP offer in the body, the answer with every candidate in the reply."""
     gateway: Gateway = request.app.state.gateway
@@ -34,7 +61,9 @@ async def whep(project_id: UUID, camera_id: UUID, request: Request) -> Response:
     return response
 
 
-@router.delete("/whep/{session}", status_code=200)
+@router.delete(
+    "/whep/{session}", response_class=Response, summary="Stop watching a camera", responses=fails(Unavailable)
+)
 async def hang_up(session: str, request: Request) -> Response:
     """End a viewer's session."""
     gateway: Gateway = request.app.state.gateway
@@ -56,7 +85,12 @@ async def whep_options(project_id: UUID, camera_id: UUID) -> Response:
     return Response(status_code=204, headers={"Accept-Post": SDP, "Allow": "OPTIONS, POST"})
 
 
-@router.get("/projects/{project_id}/cameras/{camera_id}/snapshot", response_class=Response)
+@router.get(
+    "/projects/{project_id}/cameras/{camera_id}/snapshot",
+    response_class=Response,
+    summary="Get the present picture",
+    responses=fails(Unavailable) | {200: {"content": _JPEG}},
+)
 async def snapshot(
     project_id: UUID, camera_id: UUID, request: Request, width: Annotated[int | None, Query(ge=16, le=4096)] = None
 ) -> Response:
@@ -67,16 +101,22 @@ async def snapshot(
     return Response(picture, 200, {"Cache-Control": "no-store"}, "image/jpeg")
 
 
-@router.get("/projects/{project_id}/cameras/{camera_id}/stats")
-async def stats(project_id: UUID, camera_id: UUID, request: Request) -> dict[str, Any]:
+@router.get(
+    "/projects/{project_id}/cameras/{camera_id}/stats",
+    response_model=CameraStats,
+    summary="Get a camera's live numbers",
+)
+async def stats(project_id: UUID, camera_id: UUID, request: Request) -> Response:
     """Live numbers; zeros while the camera rests."""
     gateway: Gateway = request.app.state.gateway
     gateway.load(Camera, camera_id, project_id)
     resting = {"fps_measured": 0.0, "frames": 0, "viewers": 0}
-    return await gateway.ask_if_awake(Camera, camera_id, "stats") or resting
+    return plain(await gateway.ask_if_awake(Camera, camera_id, "stats") or resting)
 
 
-@router.post("/projects/{project_id}/cameras/{camera_id}:connect")
+@router.post(
+    "/projects/{project_id}/cameras/{camera_id}:connect", summary="Hold a camera open", **answers(200, shapes.Camera)
+)
 async def connect(project_id: UUID, camera_id: UUID, write: Writing) -> Response:
     """Hold the camera open until ``:disconnect``."""
     write.load(Camera, camera_id, project_id)
@@ -86,7 +126,11 @@ async def connect(project_id: UUID, camera_id: UUID, write: Writing) -> Response
     )
 
 
-@router.post("/projects/{project_id}/cameras/{camera_id}:disconnect")
+@router.post(
+    "/projects/{project_id}/cameras/{camera_id}:disconnect",
+    summary="Let a camera go",
+    **answers(200, shapes.Camera, DeviceLocked),
+)
 async def disconnect(project_id: UUID, camera_id: UUID, write: Writing) -> Response:
     """Let the device go; viewers' sessions end. 423 while a recording session has it."""
     write.load(Camera, camera_id, project_id)

@@ -11,19 +11,20 @@ from fastapi import APIRouter, Request, Response
 
 from actors.gateway import Gateway
 from actors.log import now
+from actors.routes.answers import answers
 from actors.routes.write import Writing
 from actors.training import model_id_of
 from domain.dataset import Dataset
 from domain.errors import Invalid
 from domain.model import Model
 from domain.training import Evaluate, InterruptJob, Job, Train
-from projections import queries
+from projections import queries, shapes
 from settings import settings
 
 router = APIRouter(prefix="/api", tags=["jobs"])
 
 
-@router.get("/policies")
+@router.get("/policies", summary="List what can be trained")
 async def policies() -> list[dict[str, Any]]:
     """What can be trained, with the JSON schema of each policy's arguments."""
     from actors.learning.policies import catalogue
@@ -31,7 +32,7 @@ async def policies() -> list[dict[str, Any]]:
     return catalogue()
 
 
-@router.post("/jobs:train", status_code=202)
+@router.post("/jobs:train", summary="Train a policy", **answers(202, shapes.Job))
 async def train(command: Train, write: Writing) -> Response:
     """Checked at submit: the policy is known and its weights are here, the dataset has episodes, the cluster has the
     device and room for the workers. The job is watched at /api/jobs/{id}."""
@@ -50,7 +51,7 @@ async def train(command: Train, write: Writing) -> Response:
     return await _submit(write, Job.train(id, model_id_of(id), command, dataset, now()))
 
 
-@router.post("/models/{model_id}:evaluate", status_code=202)
+@router.post("/models/{model_id}:evaluate", summary="Evaluate a model", **answers(202, shapes.Job))
 async def evaluate(model_id: UUID, command: Evaluate, write: Writing) -> Response:
     """Rollouts of the model, of the scripted expert and of a random policy on the same seeds."""
     model = write.gateway.load(Model, model_id)
@@ -59,7 +60,7 @@ async def evaluate(model_id: UUID, command: Evaluate, write: Writing) -> Respons
     return await _submit(write, Job.evaluate(write.new_id(command.id), command, model, now()))
 
 
-@router.post("/jobs/{job_id}:interrupt")
+@router.post("/jobs/{job_id}:interrupt", summary="Interrupt a job", **answers(200, shapes.Job))
 async def interrupt(job_id: UUID, write: Writing, command: InterruptJob | None = None) -> Response:
     """Ends the job as canceled, with a checkpoint kept; answers once it has ended."""
     write.load(Job, job_id).check_live()
@@ -67,7 +68,7 @@ async def interrupt(job_id: UUID, write: Writing, command: InterruptJob | None =
     return await write.ask(200, ask, partial(queries.job, id=job_id))
 
 
-@router.get("/jobs/{job_id}/metrics")
+@router.get("/jobs/{job_id}/metrics", summary="Get a job's curve")
 async def metrics(job_id: UUID, request: Request) -> list[dict[str, Any]]:
     """The whole curve: one row each time the training logged (step, loss, …)."""
     gateway: Gateway = request.app.state.gateway

@@ -11,7 +11,8 @@ from starlette.types import Receive, Scope, Send
 from actors.live.stream import Live
 from actors.live.topics import chosen
 from actors.log import Log
-from domain.errors import Invalid
+from actors.routes.answers import POSITION, fails
+from domain.errors import Invalid, Unavailable
 
 MAX_DIGITS = 18
 
@@ -53,7 +54,13 @@ async def _left(receive: Receive) -> None:
         pass
 
 
-@router.get("/live", status_code=200, response_class=EventStream, summary="Watch every change")
+@router.get(
+    "/live",
+    status_code=200,
+    response_class=EventStream,
+    summary="Watch every change",
+    responses=fails(Unavailable) | {200: {"headers": POSITION}},
+)
 async def watch(
     request: Request,
     topics: Annotated[

@@ -3,10 +3,12 @@
 import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
+from uuid import UUID
 
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from actors.codec import Unreadable
@@ -19,6 +21,42 @@ KNOWN = {error.status: (error.code, error.title) for error in (Malformed, NotFou
 KNOWN[405] = ("method_not_allowed", "Method not allowed")
 
 logger = logging.getLogger(__name__)
+
+
+class Mistake(BaseModel):
+    """Where in the request, such as `payload.width`, and what is wrong there."""
+
+    loc: str
+    message: str
+    type: str
+
+
+class Holder(BaseModel):
+    """The session that has a device; `who` opened it."""
+
+    recording_id: UUID
+    who: str
+    since: AwareDatetime
+    node: str | None
+
+
+class Problem(BaseModel):
+    """RFC 9457. `error_code` is stable, `detail` says what to do next; `error_code`, `message` and `http_status` are
+    for older clients too."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(description="`urn:geti-action:` and the error_code")
+    title: str
+    status: int
+    detail: str
+    instance: str = Field(description="path of the request")
+    error_code: str
+    message: str = Field(description="the detail again")
+    http_status: int
+    errors: list[Mistake] = Field([], description="what did not pass validation (422)")
+    held_by: Holder | str = Field("", description="who has it (409, 423)")
+    used_by: str = Field("", description="kind and id of what refers to it, or runs in it (409)")
 
 
 def install(app: FastAPI) -> None:

@@ -8,10 +8,12 @@ from fastapi import APIRouter, Query, Request, Response
 
 from actors.gateway import Gateway
 from actors.log import now
+from actors.routes.answers import EpisodeNamed, LiveRecording, SavedEpisode, answers
 from actors.routes.write import Writing
 from domain.camera import Camera
 from domain.dataset import Dataset
 from domain.environment import Environment
+from domain.errors import DeviceLocked
 from domain.project import Project
 from domain.recording import (
     ENDED,
@@ -25,9 +27,9 @@ from domain.recording import (
     StartEpisode,
 )
 from domain.robot import Robot
-from projections import queries
+from projections import queries, shapes
 from projections.paging import Rows
-from projections.routes.replies import AS_OF, PAGED, is_past, many, one, page, reading
+from projections.routes.replies import ONE, PAGED, is_past, many, one, page, reading
 
 OPEN_S = 60.0
 SAVE_S = 60.0
@@ -35,7 +37,7 @@ SAVE_S = 60.0
 router = APIRouter(prefix="/api/projects/{project_id}/recordings", tags=["recordings"])
 
 
-@router.post("", status_code=201)
+@router.post("", summary="Open a recording session", **answers(201, shapes.Recording, DeviceLocked))
 async def open_recording(project_id: UUID, command: OpenRecording, write: Writing) -> Response:
     """Opens a session and answers once every device delivers; 423 when another session has one of them."""
     write.must_be_new()
@@ -62,7 +64,7 @@ async def open_recording(project_id: UUID, command: OpenRecording, write: Writin
     return await write.ask(201, opened, partial(queries.recording, project_id=project_id, id=recording.id))
 
 
-@router.get("", response_model=list[dict[str, Any]], openapi_extra=PAGED)
+@router.get("", response_model=list[LiveRecording], summary="List the recording sessions", openapi_extra=PAGED)
 async def list_recordings(
     project_id: UUID, request: Request, state: Annotated[RecordingState | None, Query()] = None
 ) -> Response:
@@ -72,7 +74,7 @@ async def list_recordings(
     return many(request, Rows([await _with_live(request, row) for row in rows], rows.total, rows.cursor))
 
 
-@router.get("/{recording_id}", response_model=dict[str, Any], openapi_extra=AS_OF)
+@router.get("/{recording_id}", response_model=LiveRecording, summary="Get a recording session", openapi_extra=ONE)
 async def get_recording(project_id: UUID, recording_id: UUID, request: Request) -> Response:
     with reading(request) as connection:
         found = queries.recording(connection, project_id=project_id, id=recording_id)
@@ -80,31 +82,37 @@ async def get_recording(project_id: UUID, recording_id: UUID, request: Request) 
     return one(found)
 
 
-@router.post("/{recording_id}:start_episode", status_code=201)
+@router.post("/{recording_id}:start_episode", summary="Start an episode", **answers(201, EpisodeNamed, versioned=False))
 async def start_episode(project_id: UUID, recording_id: UUID, command: StartEpisode, write: Writing) -> Response:
     # A repeated request with the same key names the same episode, so that it cannot start a second one.
     episode = uuid5(recording_id, write.key) if write.key else uuid4()
     return await _ask(write, project_id, recording_id, "start_episode", command, str(episode), status=201)
 
 
-@router.post("/{recording_id}:save_episode")
+@router.post(
+    "/{recording_id}:save_episode", summary="Save the open episode", **answers(200, SavedEpisode, versioned=False)
+)
 async def save_episode(project_id: UUID, recording_id: UUID, command: SaveEpisode, write: Writing) -> Response:
     """Answers once the episode is durable and the dataset's newest version shows it."""
     return await _ask(write, project_id, recording_id, "save_episode", command)
 
 
-@router.post("/{recording_id}:discard_episode")
+@router.post(
+    "/{recording_id}:discard_episode", summary="Discard an episode", **answers(200, EpisodeNamed, versioned=False)
+)
 async def discard_episode(project_id: UUID, recording_id: UUID, command: DiscardEpisode, write: Writing) -> Response:
     return await _ask(write, project_id, recording_id, "discard_episode", str(command.episode_id))
 
 
-@router.post("/{recording_id}:keep")
+@router.post(
+    "/{recording_id}:keep", summary="Keep an interrupted episode", **answers(200, SavedEpisode, versioned=False)
+)
 async def keep_episode(project_id: UUID, recording_id: UUID, command: KeepEpisode, write: Writing) -> Response:
     """Saves what is whole of an interrupted episode."""
     return await _ask(write, project_id, recording_id, "keep_episode", command)
 
 
-@router.post("/{recording_id}:close")
+@router.post("/{recording_id}:close", summary="Close a recording session", **answers(200, shapes.Recording))
 async def close_recording(
     project_id: UUID, recording_id: UUID, write: Writing, command: CloseRecording | None = None
 ) -> Response:

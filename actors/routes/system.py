@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from actors.entity import roll_call
 from actors.gateway import Gateway
 from actors.log import Log
+from actors.routes.answers import fails
 from domain.errors import Unavailable
 from projections.fold import Standing
 from projections.tables import rfc3339
@@ -18,7 +19,7 @@ LOW_DISK_BYTES = 2_000_000_000
 router = APIRouter(prefix="/api", tags=["system"])
 
 
-@router.get("/health")
+@router.get("/health", summary="Get the state of the server")
 async def health(request: Request) -> dict[str, Any]:
     """{status ok|degraded, problems [{what, since, detail}], log, views, actors, disk_free_bytes}."""
     gateway: Gateway = request.app.state.gateway
@@ -57,7 +58,7 @@ def _stale(log: Log, name: str, view: Standing) -> dict[str, Any]:
     return {"what": f"view {name}", "since": moment and rfc3339(moment), "detail": f"{why}. {todo}"}
 
 
-@router.get("/ready")
+@router.get("/ready", status_code=204, summary="Ask whether commands are served", responses=fails(Unavailable))
 async def ready(request: Request) -> Response:
     """204 once commands can be served, 503 until then."""
     if not getattr(request.app.state, "ready", False):
@@ -65,7 +66,7 @@ async def ready(request: Request) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/settings")
+@router.get("/settings", summary="Get the public settings")
 async def public_settings() -> dict[str, Any]:
     """What a client may know of the server's settings; no secrets, no paths."""
     return settings().model_dump(mode="json", include={"log_level", "cors_origins", "max_viewers", "port"})

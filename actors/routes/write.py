@@ -30,6 +30,8 @@ from projections.kinds import Found
 MAX_DIGITS = 18
 TURN_S = 60.0
 """How long a repetition waits for the answer to the first request with its key."""
+KEY = "the first answer to it is repeated for 24 h; 422 with another body"
+CONDITION = "ETag of an earlier answer: 412 when the thing has changed since, and always on what creates"
 
 type Read = Callable[[Connection], Any]
 
@@ -229,8 +231,10 @@ def render(answer: Answer) -> Response:
 
 async def _write(
     request: Request,
-    idempotency_key: Annotated[str | None, Header(pattern=r"^[ -~]*[!-~][ -~]*$", max_length=200)] = None,
-    if_match: Annotated[str | None, Header()] = None,
+    idempotency_key: Annotated[
+        str | None, Header(alias="Idempotency-Key", pattern=r"^[ -~]*[!-~][ -~]*$", max_length=200, description=KEY)
+    ] = None,
+    if_match: Annotated[str | None, Header(alias="If-Match", description=CONDITION)] = None,
 ) -> Write:
     await _refuse_other_media(request)
     gateway: Gateway = request.app.state.gateway

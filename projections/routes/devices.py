@@ -5,7 +5,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from projections import queries, shapes
-from projections.routes.replies import AS_OF, PAGED, many, one, page, reading
+from projections.routes.replies import ONE, PAGED, many, one, page, reading
 
 _PROJECT = "/api/projects/{project_id}"
 _cameras = APIRouter(prefix=f"{_PROJECT}/cameras", tags=["cameras"])
@@ -19,7 +19,7 @@ async def list_cameras(request: Request, project_id: UUID) -> Response:
         return many(request, queries.cameras(connection, project_id, page(request)))
 
 
-@_cameras.get("/{camera_id}", response_model=shapes.Camera, summary="Get a camera and its state", openapi_extra=AS_OF)
+@_cameras.get("/{camera_id}", response_model=shapes.Camera, summary="Get a camera and its state", openapi_extra=ONE)
 async def get_camera(request: Request, project_id: UUID, camera_id: UUID) -> Response:
     with reading(request) as connection:
         return one(queries.camera(connection, project_id, camera_id))
@@ -37,7 +37,7 @@ async def list_robots(request: Request, project_id: UUID) -> Response:
         return many(request, queries.robots(connection, project_id, page(request)))
 
 
-@_robots.get("/{robot_id}", response_model=shapes.Robot, summary="Get a robot", openapi_extra=AS_OF)
+@_robots.get("/{robot_id}", response_model=shapes.Robot, summary="Get a robot", openapi_extra=ONE)
 async def get_robot(request: Request, project_id: UUID, robot_id: UUID) -> Response:
     with reading(request) as connection:
         return one(queries.robot(connection, project_id, robot_id))
@@ -50,7 +50,7 @@ async def list_environments(request: Request, project_id: UUID) -> Response:
 
 
 @_environments.get(
-    "/{environment_id}", response_model=shapes.EnvironmentWithDevices, summary="Get an environment", openapi_extra=AS_OF
+    "/{environment_id}", response_model=shapes.EnvironmentWithDevices, summary="Get an environment", openapi_extra=ONE
 )
 async def get_environment(request: Request, project_id: UUID, environment_id: UUID) -> Response:
     with reading(request) as connection:

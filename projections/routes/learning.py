@@ -5,7 +5,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from projections import queries, shapes
-from projections.routes.replies import AS_OF, PAGED, many, one, page, reading
+from projections.routes.replies import ONE, PAGED, many, one, page, reading
 
 router = APIRouter(prefix="/api")
 
@@ -15,7 +15,7 @@ router = APIRouter(prefix="/api")
     response_model=shapes.Dataset,
     summary="Get a dataset",
     tags=["datasets"],
-    openapi_extra=AS_OF,
+    openapi_extra=ONE,
 )
 async def get_dataset(request: Request, dataset_id: UUID) -> Response:
     with reading(request) as connection:
@@ -40,14 +40,14 @@ async def list_jobs(request: Request) -> Response:
         return many(request, queries.jobs(connection, page=page(request)))
 
 
-@router.get("/jobs/{job_id}", response_model=shapes.Job, summary="Get a job", tags=["jobs"], openapi_extra=AS_OF)
+@router.get("/jobs/{job_id}", response_model=shapes.Job, summary="Get a job", tags=["jobs"], openapi_extra=ONE)
 async def get_job(request: Request, job_id: UUID) -> Response:
     with reading(request) as connection:
         return one(queries.job(connection, job_id))
 
 
 @router.get(
-    "/models/{model_id}", response_model=shapes.Model, summary="Get a model", tags=["models"], openapi_extra=AS_OF
+    "/models/{model_id}", response_model=shapes.Model, summary="Get a model", tags=["models"], openapi_extra=ONE
 )
 async def get_model(request: Request, model_id: UUID) -> Response:
     with reading(request) as connection:

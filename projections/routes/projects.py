@@ -5,7 +5,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from projections import queries, shapes
-from projections.routes.replies import AS_OF, PAGED, many, one, page, plain, reading
+from projections.routes.replies import AS_OF, ONE, PAGED, many, one, page, plain, reading
 
 router = APIRouter(prefix="/api/projects", tags=["projects"])
 
@@ -19,7 +19,7 @@ async def list_projects(request: Request) -> Response:
 
 
 @router.get(
-    "/{project_id}", response_model=shapes.Project, summary="Get a project with its datasets", openapi_extra=AS_OF
+    "/{project_id}", response_model=shapes.Project, summary="Get a project with its datasets", openapi_extra=ONE
 )
 async def get_project(request: Request, project_id: UUID) -> Response:
     with reading(request) as connection:

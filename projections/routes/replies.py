@@ -47,16 +47,30 @@ def _parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, "in": "query", "required": False, "schema": schema}
 
 
+def header(description: str, type: str = "string") -> dict[str, Any]:
+    """How the OpenAPI document describes one."""
+    return {"description": description, "schema": {"type": type}}
+
+
+ETAG = {"ETag": header("version of the thing, for If-Match")}
+_OF_LISTS = {
+    "X-Total-Count": header("rows of the whole list", "integer"),
+    "Link": header('`rel="next"`: the page that follows, where there is one'),
+}
 _AT = _parameter("at", {"type": "integer", "minimum": 0, "description": "as it was at this position of the log"})
 AS_OF: dict[str, Any] = {"parameters": [_AT]}
 """``openapi_extra`` of a GET whose tables can be read as they were."""
-PAGED: dict[str, Any] = {
+ONE: dict[str, Any] = AS_OF | {"responses": {"200": {"headers": ETAG}}}
+"""That of one thing."""
+COUNTED: dict[str, Any] = {"responses": {"200": {"headers": _OF_LISTS}}}
+"""``openapi_extra`` of a list of what is never changed."""
+PAGED: dict[str, Any] = COUNTED | {
     "parameters": [
         _AT,
         *(_parameter(name, schema) for name, schema in _Asked.model_json_schema()["properties"].items()),
     ]
 }
-"""``openapi_extra`` of a list: FastAPI's own way of declaring these costs every GET nearly as much as its query."""
+"""That of a list: FastAPI's own way of declaring these costs every GET nearly as much as its query."""
 
 
 def page(request: Request) -> Page | None:

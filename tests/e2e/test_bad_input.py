@@ -323,7 +323,7 @@ def test_wrong_conditions_are_told(server: Server, http: httpx.Client, cell: Cel
         problem(server, http.put(path, json={"name": "x"}, headers={"If-Match": etag}), 422)
     problem(server, http.put(path, json={"name": "x"}, headers={"If-Match": '"77"'}), 412)
     reply = http.put(path, json={"name": "x"}, headers={"Idempotency-Key": "k" * 201})
-    assert problem(server, reply, 422)["errors"][0]["loc"] == "idempotency-key"
+    assert problem(server, reply, 422)["errors"][0]["loc"] == "Idempotency-Key"
 
 
 def test_a_bad_offer_is_told(server: Server, http: httpx.Client, cell: Cell) -> None:
