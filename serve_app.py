@@ -8,21 +8,16 @@ import asyncio
 import gc
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import cast
 
-import orjson
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.openapi.docs import get_redoc_html
-from fastapi.responses import FileResponse, Response
-from fastapi.staticfiles import StaticFiles
 from ray import serve
 
+from launch.claims import share
 from settings import LOOPBACK, PROJECT, Settings, settings
 
-CONSOLE = PROJECT / "console"
-OFFLINE = "/static-offline-docs"
 _COPIED = (
     "Ray serves a temporary copy of the project, and what is recorded there would be lost. Start it with ./run.sh, or "
     "set RAY_ENABLE_UV_RUN_RUNTIME_ENV=0 before `uv run serve run`."
@@ -33,20 +28,28 @@ EXPOSED = ["Location", "Link", "ETag", "X-Log-Position", "X-Total-Count", "Retry
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Bring the tables up to date, wake what was going on, and only then be ready."""
+    from actors.entity import configure_logging
+
+    if "working_dir_files" in PROJECT.parts:
+        raise RuntimeError(_COPIED)
+    configure_logging()
+    config = settings()
+    with ExitStack() as stack:
+        share(config, stack)
+        async with _serving(app, config):
+            yield
+
+
+@asynccontextmanager
+async def _serving(app: FastAPI, config: Settings) -> AsyncIterator[None]:
     from actors.as_of import Past
     from actors.care.opening import open_database
-    from actors.entity import configure_logging
     from actors.gateway import Gateway
     from actors.housekeeping import keep_house
     from actors.live.stream import Live
     from actors.log import Log
     from actors.sample import make_sample
 
-    if "working_dir_files" in PROJECT.parts:
-        raise RuntimeError(_COPIED)
-    configure_logging()
-    config = settings()
-    config.storage_dir.mkdir(parents=True, exist_ok=True)
     await asyncio.to_thread(open_database, config.database_url, config.storage_dir)
     log = Log(config.database_url)
     app.state.engine = log.engine
@@ -79,7 +82,7 @@ def _composed() -> FastAPI:
 
     import actors.routes
     import projections.routes
-    from actors.routes import document, paths, problems
+    from actors.routes import document, pages, paths, problems
 
     app = FastAPIOffline(
         redoc_url=None,
@@ -96,10 +99,7 @@ def _composed() -> FastAPI:
     # Routes are tried one after the other: GETs, which are many, come first, and no router lies in another.
     for router in (*projections.routes.routers, *actors.routes.routers):
         app.include_router(router)
-    app.add_api_route("/api/openapi.json", _openapi, include_in_schema=False)
-    app.add_api_route("/redoc", _redoc, include_in_schema=False)
-    app.add_api_route("/", _page, include_in_schema=False)
-    app.mount("/console", StaticFiles(directory=CONSOLE), name="console")
+    pages.install(app)
     return app
 
 
@@ -120,27 +120,6 @@ def _guard(app: FastAPI, config: Settings) -> None:
         allow_headers=["*"],
         expose_headers=EXPOSED,
     )
-
-
-async def _openapi(request: Request) -> Response:
-    return Response(media_type="application/json", content=orjson.dumps(request.app.openapi()))
-
-
-async def _redoc(request: Request) -> Response:
-    """ReDoc, without the logo that it would fetch from its makers."""
-    page = get_redoc_html(
-        openapi_url="/openapi.json",
-        title=request.app.title,
-        redoc_js_url=f"{OFFLINE}/redoc.standalone.js",
-        redoc_favicon_url=f"{OFFLINE}/favicon.png",
-        with_google_fonts=False,
-    )
-    page.headers["Content-Security-Policy"] = "img-src 'self' data:"
-    return page
-
-
-async def _page() -> FileResponse:
-    return FileResponse(CONSOLE / "index.html", headers={"Cache-Control": "no-cache"})
 
 
 @serve.deployment(

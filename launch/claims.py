@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
+from uuid import uuid4
 
 import psutil
 
@@ -19,7 +20,9 @@ from settings import Settings
 
 ENDING_S = 15.0
 CLOCK_S = 2.0  # by which the kernel's word for when a process began may be off
-FREE_IT = "Stop it, or set other ones in .env."
+FREE_IT = "Stop it, or set STORAGE_DIR and DATABASE_URL to others."
+CLAIM = "GETI_ACTION_CLAIM"
+"""In the environment of whatever a server starts: by which its replicas know that the claim is theirs."""
 
 
 class CannotStart(Exception):
@@ -29,14 +32,36 @@ class CannotStart(Exception):
 def claim(config: Settings, stack: ExitStack, tell: Callable[[str], object]) -> None:
     """Hold what only one server may have until ``stack`` closes. What is left of one that was killed has ENDING_S to
     end, of which ``tell`` is told. Raises CannotStart."""
+    patience = _Patience(tell)
+    os.environ[CLAIM] = uuid4().hex
+    held = (_only_one(what, path, config, patience) for what, path in _files(config).items())
+    killed = [stack.enter_context(each) for each in held]
+    _check_ports(config, patience if any(killed) else None)
+
+
+def share(config: Settings, stack: ExitStack) -> None:
+    """For a replica: it is one of those of the server that has claimed them, or, started by ``serve run``, one of
+    several that hold them together. Raises CannotStart."""
+    for what, path in _files(config).items():
+        file = stack.enter_context(path.open("a+"))
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            note = _note(file) or {}
+            if note.get("claim") != os.environ.get(CLAIM):
+                raise CannotStart(f"The {what} is in use by {_server(note)}. {FREE_IT}") from None
+        else:
+            _write(file, config)
+
+
+def _files(config: Settings) -> dict[str, Path]:
+    """What only one server may have, and the file that whoever has it locks."""
     config.storage_dir.mkdir(parents=True, exist_ok=True)
-    folders = {"storage folder": config.storage_dir / ".server"}
+    files = {"storage folder (STORAGE_DIR)": config.storage_dir / ".server"}
     if path := database.sqlite_path(config.database_url):
         path.parent.mkdir(parents=True, exist_ok=True)
-        folders["database"] = path.with_name(f"{path.name}.server")
-    patience = _Patience(tell)
-    killed = [stack.enter_context(_only_one(what, path, config, patience)) for what, path in folders.items()]
-    _check_ports(config, patience if any(killed) else None)
+        files["database (DATABASE_URL)"] = path.with_name(f"{path.name}.server")
+    return files
 
 
 class _Patience:
@@ -61,15 +86,21 @@ def _only_one(what: str, path: Path, config: Settings, patience: _Patience) -> I
     with path.open("a+") as file:
         _lock(what, file, patience)
         killed = _note(file) is not None
-        pid = os.getpid()
-        file.truncate(0)
-        json.dump({"pid": pid, "url": config.address, "since": datetime.now(UTC).isoformat()}, file)
-        file.flush()
+        pid = _write(file, config)
         try:
             yield killed
         finally:
             if os.getpid() == pid:  # a fork ends earlier
                 file.truncate(0)
+
+
+def _write(file: TextIO, config: Settings) -> int:
+    """Note who we are; our pid."""
+    since, pid = datetime.now(UTC).isoformat(), os.getpid()
+    file.truncate(0)
+    json.dump({"pid": pid, "url": config.address, "since": since, "claim": os.environ.get(CLAIM)}, file)
+    file.flush()
+    return pid
 
 
 def _lock(what: str, file: TextIO, patience: _Patience) -> None:
@@ -79,7 +110,7 @@ def _lock(what: str, file: TextIO, patience: _Patience) -> None:
         except BlockingIOError:
             note = _note(file)
         if note is None:
-            raise CannotStart(f"The {what} is in use by another server that is just starting. {FREE_IT}")
+            raise CannotStart(f"The {what} is in use by {_server({})}. {FREE_IT}")
         if _lives(note):
             raise CannotStart(f"The {what} is in use by {_server(note)}. {FREE_IT}")
         if not patience.wait():
@@ -97,6 +128,8 @@ def _note(file: TextIO) -> dict[str, Any] | None:
 
 
 def _server(note: dict[str, Any]) -> str:
+    if not note:
+        return "another server that is just starting"
     return f"the server at {note['url']} (process {note['pid']}, since {note['since']})"
 
 

@@ -21,7 +21,7 @@ from rich.console import Console
 from sqlalchemy import make_url
 
 from launch import haproxy
-from launch.claims import CannotStart, claim
+from launch.claims import CLAIM, CannotStart, claim
 from launch.guard import guard
 from projections import database
 from settings import LOOPBACK, PROJECT, Settings
@@ -77,7 +77,8 @@ def _start_ray(config: Settings, stack: ExitStack) -> None:
 
     if os.environ.get("RAY_ADDRESS"):
         say.print(f"Joining the Ray cluster at {os.environ['RAY_ADDRESS']} …")
-        ray.init(address="auto", logging_level=logging.ERROR)
+        claimed = {"env_vars": {CLAIM: os.environ[CLAIM]}}
+        ray.init(address="auto", logging_level=logging.ERROR, runtime_env=claimed)
         stack.callback(ray.shutdown)
         return
     others = find_gcs_addresses()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from launch import claims
-from launch.claims import CannotStart, claim
+from launch.claims import CLAIM, CannotStart, claim, share
 from settings import PROJECT, Settings
 
 PROGRAM = """
@@ -41,6 +41,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     with socket.create_server(("127.0.0.1", 0)) as free:
         monkeypatch.setenv("PORT", str(free.getsockname()[1]))
     monkeypatch.setenv("DASHBOARD_PORT", "0")
+    monkeypatch.setenv(CLAIM, "")
     monkeypatch.setenv("STORAGE_DIR", str(tmp_path / "storage"))
     monkeypatch.setenv("DATABASE_URL", f"sqlite+aiosqlite:///{tmp_path / 'geti.db'}")
     return Settings()
@@ -114,3 +115,26 @@ def test_who_ends_by_itself_leaves_nobody_waiting_for_a_port(config: Settings) -
     with closing(taken), ExitStack() as stack, refused:
         claim(config, stack, said.append)
     assert not said
+
+
+def test_replicas_of_the_server_that_claimed_share_what_it_has(
+    config: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as server, ExitStack() as replicas:
+        claim(config, server, print)
+        for _ in range(2):
+            share(config, replicas)
+        monkeypatch.setenv(CLAIM, "another server's")
+        with pytest.raises(CannotStart, match=f"process {os.getpid()},"):
+            share(config, replicas)
+
+
+def test_replicas_without_a_claim_share_among_themselves_alone(config: Settings) -> None:
+    """``serve run`` starts them."""
+    with ExitStack() as replicas:
+        for _ in range(2):
+            share(config, replicas)
+        with ExitStack() as server, pytest.raises(CannotStart, match=f"in use by .* .process {os.getpid()},"):
+            claim(config, server, print)
+    with ExitStack() as server:
+        claim(config, server, print)
