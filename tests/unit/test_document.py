@@ -21,7 +21,7 @@ OPERATIONS = {
     for path, operations in DOCUMENT["paths"].items()
     for method, operation in operations.items()
 }
-WRITES = {name for name in OPERATIONS if not name.startswith("GET") and "whep" not in name}
+WRITES = [name for name in OPERATIONS if not name.startswith("GET") and "whep" not in name]
 EMPTY = {"DELETE /api/whep/{session}"}
 
 
