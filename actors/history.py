@@ -16,10 +16,12 @@ _ENVELOPE = {*DomainEvent.model_fields, "originator_topic"}
 
 
 class Wanted(NamedTuple):
-    """Which events: of one aggregate, or of a kind ("camera"), or of one topic ("camera.lost"); all without."""
+    """Which events: of one aggregate, or of a kind ("camera"), or of one topic ("camera.lost"); all without. ``until``
+    is the last position of interest."""
 
     aggregate_id: UUID | None = None
     topic: str | None = None
+    until: int | None = None
 
 
 def find(connection: Connection, wanted: Wanted, start: int, limit: int | None) -> Rows:
@@ -54,6 +56,8 @@ def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
     chosen = []
     if wanted.aggregate_id is not None:
         chosen.append(events.c.originator_id == wanted.aggregate_id)
+    if wanted.until is not None:
+        chosen.append(events.c.id <= wanted.until)
     if wanted.topic is not None and "." in wanted.topic:
         chosen.append(events.c.topic == wanted.topic)
     elif wanted.topic is not None:

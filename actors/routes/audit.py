@@ -7,9 +7,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
+from actors import codec
 from actors.gateway import Gateway
 from actors.history import Wanted, find
 from actors.log import KINDS
+from actors.routes.position import AT
 from domain.errors import Invalid, NotFound
 from projections.paging import MAX_LIMIT, Rows
 from projections.routes.replies import COUNTED, many
@@ -68,7 +70,8 @@ async def _listed(
     request: Request, wanted: Wanted, start: int, limit: int, else_missing: NotFound | None = None
 ) -> Response:
     gateway: Gateway = request.app.state.gateway
-    rows = await asyncio.to_thread(_found, gateway, wanted, start, limit)
+    until = request.scope.get("state", {}).get(AT)
+    rows = await asyncio.to_thread(_found, gateway, wanted._replace(until=until), start, limit)
     if else_missing is not None and not rows.total:
         raise else_missing
     return many(request, rows, cursor="from")
@@ -87,8 +90,8 @@ def _id(text: str | None) -> UUID | None:
 
 
 def _known(type: str | None) -> str | None:
-    if type is not None and type.partition(".")[0] not in KINDS:
+    if type is not None and type not in KINDS and not codec.knows(type):
         raise Invalid(
-            f"There are no events of {type!r}; they begin with {', '.join(KINDS)}.", code="unknown_event_type"
+            f"There are no events of {type!r}; all begin with one of {', '.join(KINDS)}.", code="unknown_event_type"
         )
     return type

@@ -139,6 +139,15 @@ async def test_the_present_is_not_touched(log: Log, http: httpx.AsyncClient) -> 
     assert await get(http, "/projects") == before
 
 
+async def test_the_events_of_the_past_end_there(log: Log, http: httpx.AsyncClient) -> None:
+    await tell_the_story(log)
+    whole = await get(http, "/events", limit=1000)
+    assert await get(http, "/events", limit=1000, at=7) == whole[:7]
+    assert (await http.get("/events?limit=2&at=7")).headers["X-Total-Count"] == "7"
+    project = whole[0]["aggregate_id"]
+    assert await get(http, f"/projects/{project}/history", at=1) == whole[:1]
+
+
 BAD = {
     "/projects?at=x": "invalid_position",
     "/projects?at=": "invalid_position",
@@ -148,6 +157,8 @@ BAD = {
     "/projects?at=2": "unknown_position",
     "/events?aggregate=x": "invalid_id",
     "/events?type=spaceship": "unknown_event_type",
+    "/events?type=project.nope": "unknown_event_type",
+    "/events?type=antigravity": "unknown_event_type",
     "/events?from=-1": "validation_error",
     "/events?from=99999999999999999999": "validation_error",
     "/events?limit=0": "validation_error",

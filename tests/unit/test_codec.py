@@ -1,5 +1,6 @@
 """What the log keeps of an event: everything, found out when it was touched, and old forms brought up to date."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -7,7 +8,7 @@ from uuid import UUID
 import orjson
 import pytest
 
-from actors.codec import Damaged, Following, UnknownTopic, decode, encode, opened
+from actors.codec import Damaged, Following, UnknownTopic, decode, encode, knows, opened
 from domain import upgrades
 from domain.aggregate import DomainEvent
 from domain.project import Project
@@ -92,6 +93,15 @@ def test_what_the_first_release_could_not_say_never_lacks_a_checksum() -> None:
 def test_an_unknown_topic_is_told_by_its_name() -> None:
     with pytest.raises(UnknownTopic, match=r"'project\.exploded' at position 7"):
         again(created(), topic="project.exploded")
+
+
+@pytest.mark.parametrize("topic", ["antigravity", "antigravity:fly", "domain.project:Project.Created", "project"])
+def test_a_foreign_topic_imports_nothing(topic: str) -> None:
+    with pytest.raises(UnknownTopic, match=topic):
+        again(created(), topic=topic)
+    assert not knows(topic)
+    assert "antigravity" not in sys.modules
+    assert knows("project.created")
 
 
 def renamed_field(fields: dict[str, Any]) -> dict[str, Any]:
