@@ -55,7 +55,7 @@ async def _serving(app: FastAPI, config: Settings) -> AsyncIterator[None]:
     app.state.engine = log.engine
     app.state.gateway = Gateway(log)
     app.state.past, app.state.live = Past(log), Live(log)
-    housekeeping = asyncio.create_task(keep_house(log))
+    housekeeping = asyncio.create_task(keep_house(log, config.datasets_dir))
     if config.seed_db:
         await make_sample(app.state.gateway)
     app.state.gateway.resume()

@@ -1,9 +1,12 @@
-"""What a replica sees to every minute: answers older than a day go, space is set aside for deletes on a full disk."""
+"""What a replica sees to: at its start, datasets whose newest version a crash has left unmade; every minute, answers
+older than a day, which go, and space set aside for deletes on a full disk."""
 
 import asyncio
 import logging
+from pathlib import Path
 
 from actors.log import Log
+from actors.publishing import catch_up
 from domain.errors import GetiActionError
 
 EVERY_S = 60.0
@@ -11,8 +14,9 @@ EVERY_S = 60.0
 logger = logging.getLogger(__name__)
 
 
-async def keep_house(log: Log) -> None:
-    """Until it is cancelled."""
+async def keep_house(log: Log, datasets: Path) -> None:
+    """Until it is cancelled. ``datasets`` is the folder of all, in which a crash may have left one behind its log."""
+    await asyncio.to_thread(catch_up, log, datasets)
     while True:
         if not await asyncio.to_thread(log.fill_reserve):
             logger.warning("The disk that holds the database is nearly full: nothing could be set aside for deletes.")

@@ -160,6 +160,12 @@ class Log:
             owners = [owner.split(":") for owner in claims.owners(connection, slot="busy")]
         return [(KINDS[kind], UUID(id)) for kind, id in owners]
 
+    def existing(self, kind: type[Aggregate]) -> list[UUID]:
+        """The aggregates of a kind that are there."""
+        with self.engine.connect() as connection:
+            owners = [owner.split(":") for owner in claims.owners(connection, slot="exists")]
+        return [UUID(id) for each, id in owners if each == kind.kind]
+
     def views(self) -> dict[str, fold.Standing]:
         """How far each view is folded, and which are parked."""
         with self.engine.connect() as connection:

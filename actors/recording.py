@@ -16,6 +16,7 @@ from uuid import UUID
 from actors.entity import ATTEMPTS, Entity
 from actors.log import VersionConflict, now
 from actors.parts import FINISH_S, OPEN_S, Parts
+from actors.publishing import publish_newest
 from domain.camera import Camera
 from domain.dataset import Dataset, EpisodeFacts
 from domain.errors import Conflict, GetiActionError, Unavailable
@@ -151,7 +152,7 @@ class RecordingActor(Entity[Recording]):
             case _:
                 pass
         if self.aggregate.dataset_id is not None:
-            await asyncio.to_thread(self._publish, self._dataset)
+            await asyncio.to_thread(publish_newest, settings().datasets_dir, self._dataset)
         try:
             await asyncio.wait_for(self._hold_devices(), OPEN_S)
         except (GetiActionError, TimeoutError) as error:
@@ -231,7 +232,7 @@ class RecordingActor(Entity[Recording]):
         meta = (await asyncio.to_thread(_noted_meta, folder)).model_copy(update=take.label.model_dump())
         facts = await asyncio.to_thread(seal, folder, meta, reports, take.rows)
         dataset = await self._add_to_dataset(facts)
-        await asyncio.to_thread(self._publish, dataset)
+        await asyncio.to_thread(publish_newest, settings().datasets_dir, dataset)
 
     async def _add_to_dataset(self, facts: EpisodeFacts) -> Dataset:
         for _ in range(ATTEMPTS):
@@ -244,19 +245,6 @@ class RecordingActor(Entity[Recording]):
                 continue
             return dataset
         raise Unavailable("The dataset is changed too often; save again.")
-
-    def _publish(self, dataset: Dataset) -> None:
-        """Bring the newest version on disk to what the log says; nothing to do when it is there."""
-        from actors.capture.episode import episode_folder
-        from actors.capture.lerobot_meta import DatasetInfo
-        from actors.capture.lerobot_v3 import publish
-        from actors.capture.manifest import read_manifest
-
-        folder, episodes = self._dataset_folder, [episode.episode_id for episode in dataset.episodes]
-        if not episodes:
-            return
-        info = DatasetInfo.of(read_manifest(episode_folder(folder, episodes[0])).meta)
-        publish(folder, dataset.content_version, episodes, info)
 
     async def _saved(self, episode_id: UUID) -> dict[str, Any]:
         from actors.capture.episode import episode_folder

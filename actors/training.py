@@ -16,6 +16,8 @@ from uuid import UUID, uuid5
 
 from actors.entity import ATTEMPTS, Entity
 from actors.log import VersionConflict, now
+from actors.publishing import publish_newest
+from domain.dataset import Dataset
 from domain.errors import GetiActionError, Unavailable
 from domain.model import ExportFacts, Model, Rollouts
 from domain.training import Job, JobStatus, Train
@@ -147,11 +149,20 @@ class TrainingActor(Entity[Job]):
             **{name: getattr(command, name) for name in copied},
         )
 
+    def _publish_again(self) -> None:
+        """Its version is the newest, and whoever made it could not show it."""
+        assert self.aggregate.dataset_id is not None
+        dataset = self.log.load(Dataset, self.aggregate.dataset_id)
+        if dataset.content_version == self.aggregate.dataset_version:
+            publish_newest(settings().datasets_dir, dataset)
+
     def _pinned_dataset(self) -> Path:
         job = self.aggregate
         version = settings().datasets_dir / str(job.dataset_id) / "versions" / str(job.dataset_version)
         pinned = self._folder / "dataset"
         if not pinned.exists():
+            if not version.exists():
+                self._publish_again()
             if not version.exists():
                 raise Unavailable(f"Version {job.dataset_version} of the dataset is not on this node's storage.")
             partial = pinned.with_name("dataset.partial")

@@ -21,8 +21,13 @@ from domain.aggregate import (
     NeedHeld,
     Release,
 )
-from domain.errors import Conflict
+from domain.errors import Conflict, NotFound
 
+Tags = Annotated[
+    tuple[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)], ...],
+    Field(max_length=32),
+]
+Note = Annotated[str, StringConstraints(max_length=2000)]
 Task = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 
 
@@ -47,6 +52,7 @@ class EpisodeFacts(BaseModel):
     tags: tuple[str, ...] = ()
     note: str = ""
     suspect: str | None = None
+    rating: int | None = None
 
 
 class CreateDataset(CreateCommand):
@@ -64,6 +70,32 @@ class UpdateDataset(Command):
     default_task: Task
 
 
+class UpdateEpisode(Command):
+    """Of a saved episode: what is named here changes, the rest stays. ``rating`` is 1 to 5, or null for none."""
+
+    task: Task | None = None
+    tags: Tags | None = None
+    note: Note | None = None
+    rating: int | None = Field(None, ge=1, le=5)
+    success: bool | None = None
+
+
+class RestoreEpisodes(Command):
+    episode_ids: list[UUID] = Field(min_length=1, max_length=10_000)
+
+
+class Curation(DomainEvent):
+    """Which episodes a dataset holds has changed. ``version`` is the version that shows it; ``indices`` are those of
+    the episodes that come or move; totals are those after it."""
+
+    version: int
+    indices: dict[UUID, int]
+    episodes: int
+    frames: int
+    size_bytes: int
+    episode_ids: list[UUID]
+
+
 class Dataset(Aggregate):
     TOPIC = "dataset"
     kind: ClassVar[str] = "dataset"
@@ -73,6 +105,8 @@ class Dataset(Aggregate):
     name: str
     default_task: str
     episodes: list[EpisodeFacts]
+    deleted_episodes: list[EpisodeFacts]
+    order: list[UUID]
     content_version: int
     fps: int | None
 
@@ -118,8 +152,45 @@ class Dataset(Aggregate):
 
         def apply(self, aggregate: "Dataset") -> None:
             aggregate.episodes = [*aggregate.episodes, self.episode]
+            aggregate.order = [*aggregate.order, self.episode.episode_id]
             aggregate.content_version = self.version
             aggregate.fps = self.episode.fps
+
+    class EpisodesDeleted(Event, Curation):
+        """They are in no newer version. Their files stay until they are purged."""
+
+        TOPIC = "dataset.episodes-deleted"
+
+        def apply(self, aggregate: "Dataset") -> None:
+            gone = set(self.episode_ids)
+            doomed = [episode for episode in aggregate.episodes if episode.episode_id in gone]
+            aggregate.deleted_episodes = [*aggregate.deleted_episodes, *doomed]
+            aggregate.episodes = [episode for episode in aggregate.episodes if episode.episode_id not in gone]
+            aggregate.content_version = self.version
+
+    class EpisodesRestored(Event, Curation):
+        """They are back in the place that they had among the others."""
+
+        TOPIC = "dataset.episodes-restored"
+
+        def apply(self, aggregate: "Dataset") -> None:
+            ids = set(self.episode_ids)
+            back = [episode for episode in aggregate.deleted_episodes if episode.episode_id in ids]
+            aggregate.deleted_episodes = [kept for kept in aggregate.deleted_episodes if kept.episode_id not in ids]
+            aggregate.episodes = aggregate.in_order([*aggregate.episodes, *back])
+            aggregate.content_version = self.version
+
+    class EpisodeChanged(Event):
+        """What people say of an episode. Its task is in the dataset's files too, so another one is a new version."""
+
+        TOPIC = "dataset.episode-changed"
+        episode: EpisodeFacts
+        version: int
+
+        def apply(self, aggregate: "Dataset") -> None:
+            id = self.episode.episode_id
+            aggregate.episodes = [self.episode if known.episode_id == id else known for known in aggregate.episodes]
+            aggregate.content_version = self.version
 
     class Deleted(Event):
         TOPIC = "dataset.deleted"
@@ -136,6 +207,8 @@ class Dataset(Aggregate):
         self.name = name
         self.default_task = default_task
         self.episodes = []
+        self.deleted_episodes = []
+        self.order = []
         self.content_version = 0
         self.fps = None
 
@@ -169,6 +242,8 @@ class Dataset(Aggregate):
         ids = [known.episode_id for known in self.episodes]
         if episode.episode_id in ids:
             return ids.index(episode.episode_id)
+        if episode.episode_id in self.order:
+            raise Conflict(f"Episode {episode.episode_id} was deleted from this dataset; restore it instead.")
         self.trigger_event(
             self.EpisodeAdded,
             timestamp=at,
@@ -179,3 +254,66 @@ class Dataset(Aggregate):
             size_bytes=sum(known.size_bytes for known in self.episodes) + episode.size_bytes,
         )
         return len(ids)
+
+    def delete_episodes(self, chosen: Iterable[int | UUID], at: datetime) -> None:
+        """By index or id. Raises NotFound for one that is not there; then none is deleted."""
+        self.must_exist()
+        gone = {self.episode(which).episode_id for which in chosen}
+        left = [episode for episode in self.episodes if episode.episode_id not in gone]
+        doomed = [episode.episode_id for episode in self.episodes if episode.episode_id in gone]
+        if doomed:
+            self._curate(self.EpisodesDeleted, doomed, left, at)
+
+    def restore_episodes(self, ids: Iterable[UUID], at: datetime) -> None:
+        """Those that are there already stay. Raises NotFound for one that was never deleted; then none is restored."""
+        self.must_exist()
+        deleted = {episode.episode_id: episode for episode in self.deleted_episodes}
+        there = {episode.episode_id for episode in self.episodes}
+        wanted = [id for id in dict.fromkeys(ids) if id not in there]
+        for id in wanted:
+            if id not in deleted:
+                raise NotFound(f"Episode {id} was not deleted from this dataset.", code="episode_not_found")
+        if wanted:
+            back = self.in_order([*self.episodes, *(deleted[id] for id in wanted)])
+            self._curate(self.EpisodesRestored, wanted, back, at)
+
+    def update_episode(self, which: int | UUID, command: UpdateEpisode, at: datetime) -> None:
+        """Raises NotFound."""
+        self.must_exist()
+        known = self.episode(which)
+        said = command.model_dump(exclude_unset=True)
+        changed = known.model_copy(update={name: value for name, value in said.items() if _may_be(name, value)})
+        if changed != known:
+            version = self.content_version + (changed.task != known.task)
+            self.trigger_event(self.EpisodeChanged, timestamp=at, episode=changed, version=version)
+
+    def episode(self, which: int | UUID) -> EpisodeFacts:
+        """By index or id. Raises NotFound."""
+        found = [episode for index, episode in enumerate(self.episodes) if which in (index, episode.episode_id)]
+        if not found:
+            raise NotFound.of("episode", which)
+        return found[0]
+
+    def in_order(self, episodes: Iterable[EpisodeFacts]) -> list[EpisodeFacts]:
+        """As they were recorded."""
+        place = {id: number for number, id in enumerate(self.order)}
+        return sorted(episodes, key=lambda episode: place[episode.episode_id])
+
+    def _curate(self, kind: type[Curation], ids: list[UUID], episodes: list[EpisodeFacts], at: datetime) -> None:
+        before = {episode.episode_id: index for index, episode in enumerate(self.episodes)}
+        after = {episode.episode_id: index for index, episode in enumerate(episodes)}
+        self.trigger_event(
+            kind,
+            timestamp=at,
+            version=self.content_version + 1,
+            indices={id: index for id, index in after.items() if before.get(id) != index},
+            episodes=len(episodes),
+            frames=sum(episode.rows for episode in episodes),
+            size_bytes=sum(episode.size_bytes for episode in episodes),
+            episode_ids=ids,
+        )
+
+
+def _may_be(name: str, value: object) -> bool:
+    """Null takes back a rating and a verdict; everything else has some value."""
+    return value is not None or name in ("rating", "success")

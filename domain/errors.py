@@ -6,6 +6,7 @@ GetiActionError
 │   ├── InUse                   409  something else refers to it
 │   └── NameTaken               409  the name is another's
 ├── StaleVersion                412  If-Match names an older version
+├── PreconditionRequired        428  without If-Match nobody knows which thing is meant
 ├── Invalid                     422  well-formed, but cannot be done
 │   └── UnknownReference        422  a body names an id that does not exist
 ├── KeyReused                   422  an Idempotency-Key that came with another body
@@ -70,6 +71,10 @@ class NameTaken(Conflict):
 
 class StaleVersion(GetiActionError):
     status, code, title = 412, "stale_version", "Precondition failed"
+
+
+class PreconditionRequired(GetiActionError):
+    status, code, title = 428, "precondition_required", "Precondition required"
 
 
 class Invalid(GetiActionError):

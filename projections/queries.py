@@ -24,7 +24,7 @@ _STATE = ("status", "reason", "width", "height", "node", "since")
 _ROBOT = ("id", "name", "type", "payload", "connection_status")
 _ENVIRONMENT = ("id", "name", "robots", "camera_ids")
 _DATASET = ("id", "project_id", "environment_id", "name", "default_task", "episodes", "frames", "fps", "size_bytes")
-_EPISODE = ("episode_index", "id", "task", "length", "fps", "duration_s", "tags", "dropped", "stale")
+_EPISODE = ("episode_index", "id", "task", "length", "fps", "duration_s", "tags", "rating", "dropped", "stale")
 _FACTS = ("recording_id", "measured_fps", "repeated", "size_bytes", "sha256", "success", "note", "suspect")
 _RECORDING = ("id", "project_id", "environment_id", "dataset_id", "fps", "task", "reason", "source", "created_at")
 _TAKE = ("recording_id", "id", "number", "task", "rows", "reason", "started_at")
@@ -129,12 +129,14 @@ def dataset(connection: Connection, id: Id) -> Found:
     return _datasets.one(connection, id)
 
 
-_episodes_of = select(*(t.episodes.c[name] for name in _EPISODE)).where(
-    t.episodes.c.dataset_id == bindparam("dataset_id")
-)
+_in_dataset = (t.episodes.c.dataset_id == bindparam("dataset_id"), t.episodes.c.deleted_at.is_(None))
+_episodes_of = select(*(t.episodes.c[name] for name in _EPISODE)).where(*_in_dataset)
 _episodes = Listing(_episodes_of, [t.episodes.c.episode_index], first=(-1,))
-_episode_by_id = query(t.episodes, (*_EPISODE, *_FACTS), "dataset_id", "id")
-_episode_by_index = query(t.episodes, (*_EPISODE, *_FACTS), "dataset_id", "episode_index")
+_one_episode = select(*(t.episodes.c[name] for name in (*_EPISODE, *_FACTS)), t.datasets.c.version).join(
+    t.datasets, t.datasets.c.id == t.episodes.c.dataset_id
+)
+_episode_by_id = Query(_one_episode.where(*_in_dataset, t.episodes.c.id == bindparam("id")))
+_episode_by_index = Query(_one_episode.where(*_in_dataset, t.episodes.c.episode_index == bindparam("episode_index")))
 
 
 def episodes(connection: Connection, dataset_id: Id, page: Page | None = None) -> Rows:
@@ -145,20 +147,20 @@ def episodes(connection: Connection, dataset_id: Id, page: Page | None = None) -
     return rows.shaped(_episode)
 
 
-def episode(connection: Connection, dataset_id: Id, n: int | Id) -> Row:
-    """What the log knows of one saved episode; ``n`` is its index or its id."""
+def episode(connection: Connection, dataset_id: Id, n: int | Id) -> Found:
+    """What the log knows of one saved episode, ``n`` its index or its id, with its dataset's version."""
     if isinstance(n, int):
         rows = _episode_by_index.rows(connection, dataset_id=str(dataset_id), episode_index=n)
     else:
         rows = _episode_by_id.rows(connection, dataset_id=str(dataset_id), id=str(n))
     if not rows:
         raise NotFound.of("episode", n)
-    return _episode(rows[0])
+    return found(_episode(rows[0]), rows[0].pop("version"))
 
 
 def _episode(row: Row) -> Row:
-    task = row.pop("task")
-    return row | {"tasks": [task], "rating": None}
+    row["tasks"] = [row.pop("task")]
+    return row
 
 
 _tasks = Query(

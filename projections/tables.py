@@ -206,7 +206,9 @@ episodes = Table(
     Column("tags", JSON, nullable=False),
     Column("note", Text, nullable=False),
     Column("suspect", Text),
+    Column("rating", Integer),
     Column("created_at", Timestamp, nullable=False),
+    Column("deleted_at", Timestamp),
     *_last_change(versioned=False),
     PrimaryKeyConstraint("dataset_id", "id"),
 )

@@ -6,7 +6,7 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 
 from domain.aggregate import Aggregate, DomainEvent
 from domain.camera import Camera, CreateFileCamera, CreateSimulatedCamera, SimulatedCamera
-from domain.dataset import CreateDataset, Dataset, EpisodeFacts, UpdateDataset
+from domain.dataset import CreateDataset, Dataset, EpisodeFacts, UpdateDataset, UpdateEpisode
 from domain.environment import CreateEnvironment, Environment, UpdateEnvironment
 from domain.model import ExportFacts, Model, Rollouts
 from domain.project import CreateProject, Project, UpdateProject
@@ -67,11 +67,20 @@ def everything() -> list[tuple[int, DomainEvent]]:
     _practice(story, environment)
     _learning(story, dataset)
     _gone(story)
+    _curation(story, dataset)
     return story.recorded
 
 
 def _dataset(name: str, project: str, environment: str) -> CreateDataset:
     return CreateDataset(name=name, project_id=named(project), environment_id=named(environment))
+
+
+def _curation(story: Story, dataset: Dataset) -> None:
+    """One episode is described, and deleted and restored, so that in the end both are there."""
+    dataset.update_episode(named("second"), UpdateEpisode(rating=4), story.at)
+    dataset.delete_episodes([0], story.at)
+    dataset.restore_episodes([named("first")], story.at)
+    story.record(dataset)
 
 
 def _devices(story: Story) -> Environment:

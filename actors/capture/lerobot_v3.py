@@ -6,7 +6,7 @@ and never changed.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -31,10 +31,19 @@ from actors.capture.manifest import IMAGES, EpisodeManifest, read_manifest
 from actors.capture.tables import ACTION, STATE
 from domain.errors import Conflict, Invalid
 
+NO_TASKS: Mapping[UUID, str] = {}
 
-def publish(dataset_folder: Path, version: int, episodes: Sequence[UUID], info: DatasetInfo) -> Path:
+
+def publish(
+    dataset_folder: Path,
+    version: int,
+    episodes: Sequence[UUID],
+    info: DatasetInfo,
+    tasks: Mapping[UUID, str] = NO_TASKS,
+) -> Path:
     """Make version ``version`` hold exactly ``episodes``, in this order, and make it ``current`` unless a newer one is.
-    Repeatable; killed at any point, ``current`` names a whole version and the call can be repeated.
+    ``tasks`` are those that were given to episodes since they were recorded. Repeatable; killed at any point,
+    ``current`` names a whole version and the call can be repeated.
 
     Returns the version's folder. Raises Conflict if that version holds other episodes, Invalid if an episode does not
     fit ``info`` or the others, NotFound for an unknown episode, StorageFull, Unavailable."""
@@ -43,7 +52,7 @@ def publish(dataset_folder: Path, version: int, episodes: Sequence[UUID], info: 
         if not target.exists():
             manifests = [read_manifest(episode_folder(dataset_folder, episode)) for episode in episodes]
             refuse_mix(manifests, info)
-            _build(dataset_folder, target, _place(manifests), info)
+            _build(dataset_folder, target, _place([_renamed(each, tasks) for each in manifests]), info)
         elif [row["episode_id"] for row in read_episodes(target)] != [str(episode) for episode in episodes]:
             raise Conflict(f"Version {version} of this dataset holds other episodes. Publish under the next number.")
         _switch_current(dataset_folder, version)
@@ -77,6 +86,11 @@ def refuse_mix(manifests: Sequence[EpisodeManifest], info: DatasetInfo) -> None:
 
 def _sizes(manifest: EpisodeManifest) -> dict[str, str]:
     return {key: f"{camera.width}x{camera.height}" for key, camera in sorted(manifest.cameras.items())}
+
+
+def _renamed(manifest: EpisodeManifest, tasks: Mapping[UUID, str]) -> EpisodeManifest:
+    task = tasks.get(manifest.meta.episode_id, manifest.meta.task)
+    return manifest.model_copy(update={"meta": manifest.meta.model_copy(update={"task": task})})
 
 
 def _place(manifests: Sequence[EpisodeManifest]) -> list[Placed]:

@@ -108,7 +108,7 @@ def _add(dataset: Dataset, found: Lost, folder: Path, published: list[int]) -> i
         if read_facts(episode_folder(folder, episode.episode_id)).sha256 != episode.sha256:
             raise Conflict(f"Episode {episode.episode_id} in {folder} is not the one that the log knows.")
     known = [episode.episode_id for episode in dataset.episodes]
-    new = [manifest for manifest in found.episodes if manifest.meta.episode_id not in known]
+    new = [manifest for manifest in found.episodes if manifest.meta.episode_id not in dataset.order]
     all_of_it = [*(read_manifest(episode_folder(folder, id)) for id in known), *new]
     refuse_mix(all_of_it, DatasetInfo.of(all_of_it[0].meta))
     after = _versions_in_the_way(folder, published, all_of_it, dataset.content_version + len(new))

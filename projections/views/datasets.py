@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from domain.aggregate import DomainEvent
-from domain.dataset import Dataset
+from domain.dataset import Curation, Dataset
 from projections.changes import Change, Drop, Put, Row, patch, touched
 from projections.tables import datasets, rfc3339
 
@@ -21,6 +21,8 @@ def changes(position: int, event: DomainEvent) -> Iterable[Change]:
         case Dataset.EpisodeAdded(episode_index=index, frames=frames, size_bytes=size, episode=episode):
             totals = {"episodes": index + 1, "frames": frames, "fps": episode.fps, "size_bytes": size}
             yield patch(datasets, position, event, **totals)
+        case Curation(episodes=episodes, frames=frames, size_bytes=size):
+            yield patch(datasets, position, event, episodes=episodes, frames=frames, size_bytes=size)
         case Dataset.Deleted():
             yield Drop(datasets, {"id": str(event.originator_id)})
         case _:

@@ -1,25 +1,39 @@
-"""The saved episodes of the datasets."""
+"""The saved episodes of the datasets; those that were deleted too, as long as they can be restored."""
 
 from collections.abc import Iterable
+from uuid import UUID
 
 from domain.aggregate import DomainEvent
-from domain.dataset import Dataset
-from projections.changes import Change, Drop, Put, Row
+from domain.dataset import Curation, Dataset, EpisodeFacts
+from projections.changes import Change, Drop, Patch, Put, Row
 from projections.tables import episodes, rfc3339
 
-LISTENS_TO = (Dataset.EpisodeAdded, Dataset.Deleted)
+LISTENS_TO = (Dataset.EpisodeAdded, Curation, Dataset.EpisodeChanged, Dataset.Deleted)
 TABLES = (episodes,)
 
 
 def changes(position: int, event: DomainEvent) -> Iterable[Change]:
+    dataset = str(event.originator_id)
+
+    def patch(id: UUID, values: Row) -> Patch:
+        return Patch(episodes, (dataset, str(id)), values | {"position": position})
+
     match event:
-        case Dataset.EpisodeAdded():
-            yield Put(episodes, _saved(event) | {"position": position})
+        case Dataset.EpisodeAdded(episode=facts, episode_index=index):
+            born = {"dataset_id": dataset, "episode_index": index, "created_at": rfc3339(event.timestamp)}
+            yield Put(episodes, _said(facts) | born | {"deleted_at": None, "position": position})
+        case Dataset.EpisodeChanged(episode=facts):
+            yield patch(facts.episode_id, _said(facts))
+        case Dataset.EpisodesDeleted(episode_ids=ids):
+            yield from (patch(id, {"deleted_at": rfc3339(event.timestamp)}) for id in ids)
+            yield from (patch(id, {"episode_index": index}) for id, index in event.indices.items())
+        case Dataset.EpisodesRestored(episode_ids=ids):
+            yield from (patch(id, {"deleted_at": None}) for id in ids)
+            yield from (patch(id, {"episode_index": index}) for id, index in event.indices.items())
         case Dataset.Deleted():
-            yield Drop(episodes, {"dataset_id": str(event.originator_id)})
+            yield Drop(episodes, {"dataset_id": dataset})
 
 
-def _saved(event: Dataset.EpisodeAdded) -> Row:
-    facts = event.episode.model_dump(mode="json")
-    named = {"id": facts.pop("episode_id"), "length": facts.pop("rows"), "dataset_id": str(event.originator_id)}
-    return facts | named | {"episode_index": event.episode_index, "created_at": rfc3339(event.timestamp)}
+def _said(episode: EpisodeFacts) -> Row:
+    facts = episode.model_dump(mode="json")
+    return facts | {"id": facts.pop("episode_id"), "length": facts.pop("rows")}

@@ -1,6 +1,8 @@
 """What the tests of the care for a system share: a database that holds the golden log, and all that follows from it."""
 
 import asyncio
+import hashlib
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -26,6 +28,16 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 OLDEST = GOLDEN / "0.1.0.jsonl"
 LASTING = [table for table in tables.metadata.sorted_tables if table.name not in ("idempotency", "snapshots")]
 """The tables that hold what the log says."""
+
+
+def _as_now(golden: bytes) -> bytes:
+    """As this release writes it."""
+    body, _, end = golden.rstrip(b"\n").rpartition(b"\n")
+    body = re.sub(rb'"revision":"\d+"', b'"revision":"%s"' % schema.HEAD.encode(), body, count=1) + b"\n"
+    return body + re.sub(rb"[0-9a-f]{64}", hashlib.sha256(body).hexdigest().encode(), end) + b"\n"
+
+
+WHOLE = _as_now(OLDEST.read_bytes())
 
 
 @contextmanager

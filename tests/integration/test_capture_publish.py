@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import pyarrow.parquet as pq
 import pytest
 
 from actors.capture.lerobot_meta import DatasetInfo
@@ -75,6 +76,15 @@ def test_without_an_episode_the_indices_close_up(dataset):
     assert not (dataset / kept[1].data_path).samefile(dataset / list_episodes(dataset, 1)[1].data_path)
     assert snapshot(dataset / "versions" / "1") == before
     assert versions(dataset) == [1, 2]
+
+
+def test_an_episode_has_the_task_that_it_was_given_since(dataset):
+    ids = recorded(dataset, 4, 5, tasks=("a", "b"))
+    publish(dataset, 1, ids, INFO)
+    publish(dataset, 2, ids, INFO, {ids[0]: "b"})
+    assert [entry.tasks for entry in list_episodes(dataset, 1)] == [("a",), ("b",)]
+    assert [entry.tasks for entry in list_episodes(dataset)] == [("b",), ("b",)]
+    assert pq.read_table(dataset / list_episodes(dataset)[1].data_path)["task_index"].to_pylist() == [0] * 5
 
 
 def test_a_dataset_can_become_empty_and_grow_again(dataset):

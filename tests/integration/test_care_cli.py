@@ -13,7 +13,7 @@ import cli
 from actors.care.check import check_log
 from projections import tables
 from settings import settings
-from tests.integration.care_kit import DATASET, OLDEST, make_system, opened, record_lost, rows, tell
+from tests.integration.care_kit import DATASET, OLDEST, WHOLE, make_system, opened, record_lost, rows, tell
 
 
 class Said(NamedTuple):
@@ -50,10 +50,10 @@ def test_a_log_goes_out_and_in_through_files_and_pipes(
     taken = run("import-log", OLDEST, url=database_url)
     assert (taken.code, taken.out) == (0, "")
     assert "Took in 80 events, up to position 80" in taken.err
-    assert run("export-log", "-", url=database_url).out == OLDEST.read_text()
+    assert run("export-log", "-", url=database_url).out == WHOLE.decode()
     file = tmp_path / "log.jsonl"
     assert "Wrote 80 events" in run("export-log", file, url=database_url).err
-    assert file.read_bytes() == OLDEST.read_bytes()
+    assert file.read_bytes() == WHOLE
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(file.read_bytes())))
     other = f"sqlite:///{tmp_path / 'other.db'}"
     assert run("import-log", "-", url=other).code == 0

@@ -1,15 +1,18 @@
 """A dataset under any sequence of commands."""
 
+from typing import Any
+
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
-from domain.dataset import CreateDataset, Dataset, UpdateDataset
+from domain.dataset import CreateDataset, Curation, Dataset, RestoreEpisodes, UpdateDataset, UpdateEpisode
 from domain.errors import Conflict, NotFound
-from tests.story import facts
+from tests.story import facts, named
 from tests.unit.test_domain_kit import BEGINNING, BRIEF, OTHERS, PROJECT, THING, AggregateMachine, ids, names
 
 OWN, OTHER = OTHERS[0], OTHERS[1]
+SAID = st.fixed_dictionaries({}, optional={"task": names, "rating": st.none() | st.integers(1, 5), "note": names})
 
 
 class DatasetMachine(AggregateMachine[Dataset]):
@@ -25,24 +28,61 @@ class DatasetMachine(AggregateMachine[Dataset]):
         added = facts("any", episode_id=episode, rows=rows, size_bytes=size)
         self.tell(lambda dataset: dataset.add_episode(added, self.at))
 
+    @rule(chosen=st.lists(ids | st.integers(0, 3), max_size=3))
+    def delete_episodes(self, chosen: list[Any]) -> None:
+        self.tell(lambda dataset: dataset.delete_episodes(chosen, self.at))
+
+    @rule(chosen=st.lists(ids, max_size=3))
+    def restore_episodes(self, chosen: list[Any]) -> None:
+        self.tell(lambda dataset: dataset.restore_episodes(chosen, self.at))
+
+    @rule(which=ids | st.integers(0, 3), said=SAID)
+    def update_episode(self, which: Any, said: dict[str, Any]) -> None:
+        self.tell(lambda dataset: dataset.update_episode(which, UpdateEpisode(**said), self.at))
+
     @rule()
     def delete(self) -> None:
         self.tell(lambda dataset: dataset.delete(self.at))
 
     @invariant()
-    def indices_and_versions_have_no_gap_and_totals_are_right(self) -> None:
-        added = [event for event in self.events if isinstance(event, Dataset.EpisodeAdded)]
-        frames = size = 0
-        for index, event in enumerate(added):
-            frames, size = frames + event.episode.rows, size + event.episode.size_bytes
-            assert (event.episode_index, event.version) == (index, index + 1)
-            assert (event.frames, event.size_bytes) == (frames, size)
-        assert [event.episode for event in added] == self.aggregate.episodes
-        assert self.aggregate.content_version == len(added)
+    def whoever_follows_the_events_knows_which_episode_is_where(self) -> None:
+        """As a view does, by what each event says of itself alone."""
+        facts, index, gone = dict[Any, Any](), dict[Any, int](), set[Any]()
+        for event in self.events:
+            match event:
+                case Dataset.EpisodeAdded(episode=episode):
+                    facts[episode.episode_id], index[episode.episode_id] = episode, event.episode_index
+                case Dataset.EpisodeChanged(episode=episode):
+                    facts[episode.episode_id] = episode
+                case Dataset.EpisodesDeleted():
+                    gone |= {*event.episode_ids}
+                    index |= event.indices
+                case Dataset.EpisodesRestored():
+                    gone -= {*event.episode_ids}
+                    index |= event.indices
+        there = sorted(facts.keys() - gone, key=lambda id: index[id])
+        assert [index[id] for id in there] == [*range(len(there))]
+        assert [facts[id] for id in there] == self.aggregate.episodes
+        assert {episode.episode_id for episode in self.aggregate.deleted_episodes} == gone
 
     @invariant()
-    def an_episode_is_in_it_once(self) -> None:
-        known = [episode.episode_id for episode in self.aggregate.episodes]
+    def versions_have_no_gap_and_totals_are_right(self) -> None:
+        version = 0
+        for event in self.events:
+            if isinstance(event, Dataset.EpisodeAdded | Curation):
+                assert event.version == version + 1
+            version = getattr(event, "version", version)
+            assert version >= 0
+        assert self.aggregate.content_version == version
+        last = next((each for each in reversed(self.events) if isinstance(each, Dataset.EpisodeAdded | Curation)), None)
+        if last is not None:
+            assert last.frames == sum(episode.rows for episode in self.aggregate.episodes)
+            assert last.size_bytes == sum(episode.size_bytes for episode in self.aggregate.episodes)
+
+    @invariant()
+    def an_episode_is_known_once(self) -> None:
+        known = [each.episode_id for each in (*self.aggregate.episodes, *self.aggregate.deleted_episodes)]
+        assert sorted(known) == sorted(self.aggregate.order)
         assert len(set(known)) == len(known)
 
     @invariant()
@@ -71,3 +111,53 @@ def test_it_takes_only_sessions_whose_rows_fit() -> None:
     dataset.delete(BEGINNING)
     with pytest.raises(NotFound):
         dataset.accepts(OWN, 30)
+
+
+def three() -> Dataset:
+    dataset = DatasetMachine().aggregate
+    for name in ("a", "b", "c"):
+        dataset.add_episode(facts(name), BEGINNING)
+    dataset.collect_events()
+    return dataset
+
+
+def ids_of(dataset: Dataset) -> list[Any]:
+    return [episode.episode_id for episode in dataset.episodes]
+
+
+def test_deleted_episodes_come_back_to_where_they_were() -> None:
+    dataset = three()
+    a, b, c = ids_of(dataset)
+    dataset.delete_episodes([a, 1], BEGINNING)
+    assert ids_of(dataset) == [c]
+    dataset.add_episode(facts("d"), BEGINNING)
+    dataset.restore_episodes(RestoreEpisodes(episode_ids=[b]).episode_ids, BEGINNING)
+    assert ids_of(dataset) == [b, c, named("d")]
+    with pytest.raises(NotFound):
+        dataset.restore_episodes([a, OTHER], BEGINNING)
+    assert ids_of(dataset) == [b, c, named("d")]
+
+
+def test_all_or_none_are_deleted() -> None:
+    dataset = three()
+    with pytest.raises(NotFound):
+        dataset.delete_episodes([0, 3], BEGINNING)
+    assert not dataset.pending_events
+
+
+def test_a_deleted_episode_is_not_added_again() -> None:
+    dataset = three()
+    dataset.delete_episodes([0], BEGINNING)
+    with pytest.raises(Conflict, match="restore it"):
+        dataset.add_episode(facts("a"), BEGINNING)
+
+
+def test_only_another_task_makes_another_version() -> None:
+    dataset = three()
+    dataset.update_episode(0, UpdateEpisode(rating=4, tags=("x",), note="n", success=False), BEGINNING)
+    assert dataset.content_version == 3
+    dataset.update_episode(0, UpdateEpisode(task="Pull."), BEGINNING)
+    assert dataset.content_version == 4
+    dataset.update_episode(0, UpdateEpisode(rating=None, success=None, note=None), BEGINNING)
+    said = dataset.episodes[0]
+    assert (said.rating, said.success, said.note, said.tags, said.task) == (None, None, "n", ("x",), "Pull.")

@@ -1,0 +1,93 @@
+"""Curation: what people say of the saved episodes of a dataset, and which of them it holds. No file of an episode is
+touched: each change is a new version."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Body, Request, Response
+
+from actors.log import now
+from actors.publishing import try_to_publish
+from actors.routes.answers import answers
+from actors.routes.write import Read, Writing, carried_through
+from domain.dataset import Dataset, RestoreEpisodes, UpdateEpisode
+from domain.errors import Invalid, NotFound, PreconditionRequired
+from projections import queries, shapes
+from projections.routes.replies import ONE, one, reading
+from settings import settings
+
+MAX_DIGITS = 9
+BY_INDEX = (
+    "An index moves when episodes before it go: send If-Match with the dataset's ETag, or name episodes by their ids."
+)
+
+router = APIRouter(prefix="/api/dataset/{dataset_id}/episodes", tags=["datasets"])
+
+Chosen = Annotated[list[int | UUID], Body(min_length=1, max_length=10_000, description="indices or ids")]
+
+
+@router.get("/{n}", response_model=shapes.EpisodeFacts, summary="Get one episode", openapi_extra=ONE)
+async def get_episode(dataset_id: UUID, n: str, request: Request) -> Response:
+    """`n` is its index or its id. The ETag is the dataset's."""
+    with reading(request) as connection:
+        return one(queries.episode(connection, dataset_id, _which(n)))
+
+
+@router.patch(
+    "/{n}", summary="Change what is said of an episode", **answers(200, shapes.EpisodeFacts, PreconditionRequired)
+)
+async def update_episode(dataset_id: UUID, n: str, command: UpdateEpisode, write: Writing) -> Response:
+    """Its task, tags, note, rating and verdict. Another task is a new version of the dataset."""
+    which = _which(n)
+    _check_condition(write, [which])
+    read = partial(queries.episode, dataset_id=dataset_id, n=which)
+    return await _curated(write, dataset_id, lambda dataset: dataset.update_episode(which, command, now()), read)
+
+
+@router.delete("", summary="Delete some episodes", **answers(200, shapes.Dataset, PreconditionRequired))
+async def delete_episodes(dataset_id: UUID, chosen: Chosen, write: Writing) -> Response:
+    """All of them or none. They can be restored until the trash is emptied; indices close up."""
+    _check_condition(write, chosen)
+    read = partial(queries.dataset, id=dataset_id)
+    return await _curated(write, dataset_id, lambda dataset: dataset.delete_episodes(chosen, now()), read)
+
+
+restoring = APIRouter(prefix="/api/dataset/{dataset_id}", tags=["datasets"])
+
+
+@restoring.post("/episodes:restore", summary="Restore deleted episodes", **answers(200, shapes.Dataset))
+async def restore_episodes(dataset_id: UUID, command: RestoreEpisodes, write: Writing) -> Response:
+    """All of them or none. Each gets back the place it had among the others."""
+    read = partial(queries.dataset, id=dataset_id)
+    return await _curated(write, dataset_id, lambda dataset: dataset.restore_episodes(command.episode_ids, now()), read)
+
+
+@carried_through
+async def _curated(write: Writing, dataset_id: UUID, decision: Callable[[Dataset], object], read: Read) -> Response:
+    """Answers when the newest version shows it; what the disk has no room to show now is shown later."""
+    reply = await write.change(Dataset, dataset_id, decision, read)
+    dataset = write.gateway.load(Dataset, dataset_id)
+    await asyncio.to_thread(try_to_publish, settings().datasets_dir, dataset)
+    return reply
+
+
+def _which(n: str) -> int | UUID:
+    if n.isascii() and n.isdecimal() and len(n) <= MAX_DIGITS:
+        return int(n)
+    try:
+        return UUID(n)
+    except ValueError:
+        raise NotFound(
+            f"There is no episode {n[:40]!r}: name one by its index or its id.", code="episode_not_found"
+        ) from None
+
+
+def _check_condition(write: Writing, chosen: list[int | UUID]) -> None:
+    indices = [which for which in chosen if isinstance(which, int)]
+    if any(index < 0 for index in indices):
+        raise Invalid("An index counts from 0.")
+    if indices and write.if_match is None:
+        raise PreconditionRequired(BY_INDEX)
