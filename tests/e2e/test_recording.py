@@ -155,3 +155,24 @@ def test_practice_writes_nothing(server: Server, cell: Cell) -> None:
     server.api.post(f"{session}:discard_episode", {"episode_id": episode})
     server.api.post(f"{session}:close")
     assert not (server.storage / "datasets" / cell.dataset).exists()
+
+
+@pytest.mark.train
+def test_a_delete_amid_a_take_costs_nobody_an_episode(server: Server, cell: Cell) -> None:
+    session, episodes = open_session(server.api, cell), f"{server.url}/api/dataset/{cell.dataset}/episodes"
+    first = record(server.api, session, 1.5)
+    second = server.api.post(f"{session}:start_episode")["episode_id"]
+    gone = httpx.request("DELETE", episodes, json=[first["episode_id"]], timeout=30)
+    assert (gone.status_code, gone.json()["episodes"], gone.json()["frames"]) == (200, 0, 0)
+    time.sleep(1)
+    saved = server.api.post(f"{session}:save_episode", {"episode_id": second})
+    assert saved["episode_index"] == 0
+    server.api.post(f"{session}:close")
+    current = server.storage / "datasets" / cell.dataset / "current"
+    assert len(_lerobot(current.resolve())) == saved["rows"]
+    back = httpx.post(f"{episodes}:restore", json={"episode_ids": [first["episode_id"]]}, timeout=30)
+    assert (back.status_code, back.json()["frames"]) == (200, first["rows"] + saved["rows"])
+    assert [each["id"] for each in httpx.get(episodes).json()] == [first["episode_id"], second]
+    opened = _lerobot(current.resolve())
+    assert (opened.num_episodes, len(opened)) == (2, first["rows"] + saved["rows"])
+    assert opened[first["rows"]]["episode_index"] == 1
