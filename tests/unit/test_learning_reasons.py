@@ -51,8 +51,8 @@ def test_missing_weights_are_named_with_the_command_that_fetches_them(
     reason = reason_of(error, vla)
     assert "hf download lerobot/smolvla_base" in reason
     assert "connection" not in reason
-    url = "https://huggingface.co/else/where/resolve/main/config.json"
-    error.__cause__ = ConnectionError(f"Cannot reach {url}: offline mode is enabled.")
+    asked = "https://huggingface.co/else/where/resolve/main/config.json"
+    error.__cause__ = ConnectionError(f"Cannot reach {asked}: offline mode is enabled.")
     assert reason_of(error, SPEC).endswith(": hf download else/where")
 
 
