@@ -60,7 +60,7 @@ def test_the_usual_words_work(clone: Path) -> None:
 def base_only(clone: Path, tmp_path: Path) -> Iterator[Server]:
     """A server of the clone, set up without what training needs."""
     say(clone, "./run.sh", "--setup")
-    server = Server(tmp_path, program=(clone / "run.sh",))
+    server = Server(tmp_path, program=(clone / "run.sh",), PATH=ENVIRONMENT["PATH"])
     yield server
     server.api.close()
     if server.process is not None:
