@@ -24,6 +24,7 @@ from actors.answers import Once
 from actors.codec import encode
 from actors.log import Log
 from domain.aggregate import DomainEvent
+from domain.errors import LogBusy
 from domain.project import CreateProject, Project
 from projections import database, schema, tables
 from projections.tables import rfc3339
@@ -101,40 +102,46 @@ async def compare(url: str) -> tuple[list[float], list[float]]:
     return ours, theirs
 
 
-def _writer(url: str, seconds: float, per_second: float | None, locked: bool, out: Any) -> None:
-    """One process: appends, as fast as it can or at a rate, and says how long each took."""
+def _writer(url: str, seconds: float, per_second: float | None, locked: bool, ready: Any, out: Any) -> None:
+    """One process: appends once all are ready, as fast as it can or at a rate, and says how long each took, and how
+    many were refused in the end."""
     log = Log(url, lock_timeout_s=60)
     if not locked:
         log._lock_path = None  # the database's own busy handler alone
         log_module._TABLE_LOCK = log_module.text("SELECT 1")
 
-    async def work() -> list[float]:
-        took, began, number = [], time.perf_counter(), 0
+    async def work() -> tuple[list[float], int]:
+        took, refused, began, number = list[float](), 0, time.perf_counter(), 0
         while time.perf_counter() - began < seconds:
             if per_second and (wait := began + number / per_second - time.perf_counter()) > 0:
                 await asyncio.sleep(wait)
             number += 1
             start = time.perf_counter()
-            await by_log(log, number)
+            try:
+                await by_log(log, number)
+            except LogBusy:
+                refused += 1
             took.append(time.perf_counter() - start)
-        return took
+        return took, refused
 
+    ready.wait()
     out.put(asyncio.run(work()))
 
 
-def together(url: str, writers: int, seconds: float, in_all: float | None, *, locked: bool) -> list[float]:
-    """Seconds that each append of all these processes took, sorted."""
+def together(url: str, writers: int, seconds: float, in_all: float | None, *, locked: bool) -> tuple[list[float], int]:
+    """Seconds that each append of all these processes took, sorted, and how many were refused."""
     schema.upgrade(url)
     context = multiprocessing.get_context("spawn")
-    out = context.Queue()
+    out, ready = context.Queue(), context.Barrier(writers)
     each = in_all / writers if in_all else None
-    processes = [context.Process(target=_writer, args=(url, seconds, each, locked, out)) for _ in range(writers)]
+    words = (url, seconds, each, locked, ready, out)
+    processes = [context.Process(target=_writer, args=words) for _ in range(writers)]
     for process in processes:
         process.start()
-    took = [one for _ in processes for one in out.get()]
+    told = [out.get(timeout=seconds + 300) for _ in processes]
     for process in processes:
         process.join()
-    return sorted(took)
+    return sorted(one for took, _ in told for one in took), sum(refused for _, refused in told)
 
 
 def main() -> None:
@@ -160,7 +167,8 @@ def _appends(folder: str, postgresql: str | None) -> Table:
 
 
 def _writers(folder: str, asked: argparse.Namespace) -> Table:
-    table = Table("writers", "rate asked", "done/s", "p50 ms", "p99 ms", "max ms", title="Processes on one database")
+    columns = ("writers", "rate asked", "done/s", "p50 ms", "p99 ms", "max ms", "refused")
+    table = Table(*columns, title="Processes on one database")
     cases = [
         (f"{asked.writers}, lock file", asked.writers, None, True, "a"),
         (f"{asked.writers}, busy handler alone", asked.writers, None, False, "b"),
@@ -168,17 +176,17 @@ def _writers(folder: str, asked: argparse.Namespace) -> Table:
         ("8, busy handler alone", 8, SHARED_RATE, False, "d"),
     ]
     for name, writers, in_all, locked, file in cases:
-        took = together(f"sqlite:///{folder}/{file}.db", writers, asked.seconds, in_all, locked=locked)
-        table.add_row(name, str(in_all or "any"), *_figures(took, asked.seconds))
+        met = together(f"sqlite:///{folder}/{file}.db", writers, asked.seconds, in_all, locked=locked)
+        table.add_row(name, str(in_all or "any"), *_figures(*met, asked.seconds))
     if asked.postgresql:
-        took = together(asked.postgresql, 16, asked.seconds, SHARED_RATE, locked=True)
-        table.add_row("16, PostgreSQL", str(SHARED_RATE), *_figures(took, asked.seconds))
+        met = together(asked.postgresql, 16, asked.seconds, SHARED_RATE, locked=True)
+        table.add_row("16, PostgreSQL", str(SHARED_RATE), *_figures(*met, asked.seconds))
     return table
 
 
-def _figures(took: list[float], seconds: float) -> list[str]:
+def _figures(took: list[float], refused: int, seconds: float) -> list[str]:
     at = [took[int(len(took) * share)] for share in (0.5, 0.99)] + [took[-1]]
-    return [f"{len(took) / seconds:.0f}", *(f"{1000 * one:.1f}" for one in at)]
+    return [f"{(len(took) - refused) / seconds:.0f}", *(f"{1000 * one:.1f}" for one in at), str(refused)]
 
 
 if __name__ == "__main__":
