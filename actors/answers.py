@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, select
+from sqlalchemy import Connection, bindparam, delete, select
 
 from domain.errors import KeyReused, Unavailable
 from projections import statements
+from projections.statements import Query, Row
 from projections.tables import idempotency as table
 from projections.tables import rfc3339
 
+_KNOWN = Query(select(table).where(table.c.scope == bindparam("scope"), table.c.key == bindparam("key")))
 HOLD = timedelta(seconds=10)
 KEPT = timedelta(hours=24)
 
@@ -57,7 +59,7 @@ def find(connection: Connection, scope: str, key: str, body_sha256: str) -> Answ
 def given(connection: Connection, once: Once) -> Answer | None:
     """The answer given before, whoever holds the key. Raises KeyReused."""
     row = _row(connection, once.scope, once.key, once.body_sha256)
-    return None if row is None or row.status is None else _answer(row)
+    return None if row is None or row["status"] is None else _answer(row)
 
 
 def hold(connection: Connection, scope: str, key: str, body_sha256: str) -> Answer | None:
@@ -65,7 +67,7 @@ def hold(connection: Connection, scope: str, key: str, body_sha256: str) -> Answ
     row, at = _row(connection, scope, key, body_sha256), _now()
     if row is not None and (answer := _answer(row)) is not None:
         return answer
-    _put(connection, scope, key, body_sha256, row.created_at if row else rfc3339(at), held_until=rfc3339(at + HOLD))
+    _put(connection, scope, key, body_sha256, row["created_at"] if row else rfc3339(at), held_until=rfc3339(at + HOLD))
     return None
 
 
@@ -93,17 +95,17 @@ def forget_old(connection: Connection) -> None:
     connection.execute(delete(table).where(table.c.created_at < rfc3339(_now() - KEPT)))
 
 
-def _row(connection: Connection, scope: str, key: str, body_sha256: str) -> Row[Any] | None:
-    row = connection.execute(select(table).where(table.c.scope == scope, table.c.key == key)).first()
-    if row is not None and row.body_sha256 != body_sha256:
+def _row(connection: Connection, scope: str, key: str, body_sha256: str) -> Row | None:
+    rows = _KNOWN.rows(connection, scope=scope, key=key)
+    if rows and rows[0]["body_sha256"] != body_sha256:
         raise KeyReused("This Idempotency-Key came before with another body; use a new key for a new request.")
-    return row
+    return rows[0] if rows else None
 
 
-def _answer(row: Row[Any]) -> Answer | None:
-    if row.status is not None:
-        return Answer(row.status, row.answer["body"], row.answer["version"], row.position)
-    if row.held_until > rfc3339(_now()):
+def _answer(row: Row) -> Answer | None:
+    if row["status"] is not None:
+        return Answer(row["status"], row["answer"]["body"], row["answer"]["version"], row["position"])
+    if row["held_until"] > rfc3339(_now()):
         raise InProgress("The first request with this Idempotency-Key is still being carried out; ask again.")
     return None
 

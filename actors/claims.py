@@ -55,7 +55,7 @@ def changes(position: int, event: DomainEvent) -> Iterator[Change]:
 
 def _held(position: int, event: DomainEvent, hold: Hold) -> Iterator[Change]:
     me = owner_of(event)
-    if not hold.shared:
+    if not hold.shared and event.originator_version > 1:  # what is new has held nothing yet
         yield Drop(table, {"owner": me, "slot": hold.slot, "shared": False})
     row = {"key": hold.key, "slot": hold.slot, "shared": hold.shared, "label": hold.label}
     yield Put(table, {**row, "owner": me, "since": event.timestamp, "position": position})

@@ -20,7 +20,7 @@ from uuid import UUID
 from eventsourcing.persistence import StoredEvent
 from eventsourcing_sqlalchemy.datastore import SQLAlchemyDatastore
 from eventsourcing_sqlalchemy.recorders import SQLAlchemyApplicationRecorder
-from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -48,7 +48,7 @@ KINDS: dict[str, type[Aggregate]] = {aggregate.kind: aggregate for aggregate in 
 LOCK_TIMEOUT_S = 5.0
 PAGE = 1000
 _NEWEST = select(func.max(tables.events.c.id))
-_TABLE_LOCK = text(f"LOCK TABLE {tables.events.name} IN EXCLUSIVE MODE")
+_TABLE_LOCK = f"LOCK TABLE {tables.events.name} IN EXCLUSIVE MODE"
 Room = Callable[[], AbstractContextManager[None]]
 _FULL = ("disk is full", "no space", "could not extend file")
 
@@ -79,7 +79,7 @@ class Log:
         self._lock_timeout_s = lock_timeout_s
         self.engine: Engine = database.engine(url)
         self.unread = Unread(self.engine)
-        self._recorder = SQLAlchemyApplicationRecorder(
+        self._recorder = _Recorder(
             SQLAlchemyDatastore(session_maker=sessionmaker(bind=self.engine)), events_table_name=tables.events.name
         )
         path = database.sqlite_path(url)
@@ -308,8 +308,15 @@ class Log:
             stack.enter_context(room())
             stack.enter_context(database.begin_immediate(connection))
             if self._lock_path is None:
-                connection.execute(_TABLE_LOCK)
+                connection.connection.cursor().execute(_TABLE_LOCK)
             yield
+
+
+class _Recorder(SQLAlchemyApplicationRecorder):  # type: ignore[misc]
+    """An append has the table's lock already: to ask again is one more way to the database and back."""
+
+    def _lock_table(self, session: Session) -> None:
+        pass
 
 
 class _Ticket:

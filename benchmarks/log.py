@@ -108,7 +108,7 @@ def _writer(url: str, seconds: float, per_second: float | None, locked: bool, re
     log = Log(url, lock_timeout_s=60)
     if not locked:
         log._lock_path = None  # the database's own busy handler alone
-        log_module._TABLE_LOCK = log_module.text("SELECT 1")
+        log_module._TABLE_LOCK = "SELECT 1"
 
     async def work() -> tuple[list[float], int]:
         took, refused, began, number = list[float](), 0, time.perf_counter(), 0

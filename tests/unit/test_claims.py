@@ -1,5 +1,6 @@
 """The claims table by itself: who may take what, what gives way, what is refused."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from uuid import UUID
@@ -37,9 +38,12 @@ def connection() -> Iterator[Connection]:
 
 @pytest.fixture
 def take(connection: Connection) -> Take:
+    versions = Counter[UUID]()
+
     def taken(who: UUID, *wanted: Claim, position: int = 1) -> None:
         at = datetime(2026, 11, 1, tzinfo=UTC)
-        event = Claiming(originator_id=who, originator_version=1, timestamp=at, wanted=wanted)
+        versions[who] += 1
+        event = Claiming(originator_id=who, originator_version=versions[who], timestamp=at, wanted=wanted)
         claims.apply(connection, position, event)
 
     return taken
