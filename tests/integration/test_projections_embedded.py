@@ -25,11 +25,12 @@ from tests.integration.log_kit import new_project
 
 WITHIN_S = 30.0
 USER = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 from launch.guard import guard
 from projections.embedded import embedded
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests in the background ignores it
 with embedded(Path(sys.argv[1])):
     if sys.argv[2] == "guarded":
         guard(stop_s=5, left_s=1)
