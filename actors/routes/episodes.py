@@ -42,7 +42,7 @@ async def get_episode(dataset_id: UUID, n: str, request: Request) -> Response:
 async def update_episode(dataset_id: UUID, n: str, command: UpdateEpisode, write: Writing) -> Response:
     """Its task, tags, note, rating and verdict. Another task is a new version of the dataset."""
     which = _which(n)
-    _check_condition(write, [which])
+    _check_condition(write, dataset_id, [which])
     read = partial(queries.episode, dataset_id=dataset_id, n=which)
     return await _curated(write, dataset_id, lambda dataset: dataset.update_episode(which, command, now()), read)
 
@@ -50,7 +50,7 @@ async def update_episode(dataset_id: UUID, n: str, command: UpdateEpisode, write
 @router.delete("", summary="Delete some episodes", **answers(200, shapes.Dataset, PreconditionRequired))
 async def delete_episodes(dataset_id: UUID, chosen: Chosen, write: Writing) -> Response:
     """All of them or none. They can be restored until the trash is emptied; indices close up."""
-    _check_condition(write, chosen)
+    _check_condition(write, dataset_id, chosen)
     read = partial(queries.dataset, id=dataset_id)
     return await _curated(write, dataset_id, lambda dataset: dataset.delete_episodes(chosen, now()), read)
 
@@ -85,7 +85,8 @@ def _which(n: str) -> int | UUID:
         ) from None
 
 
-def _check_condition(write: Writing, chosen: list[int | UUID]) -> None:
+def _check_condition(write: Writing, dataset_id: UUID, chosen: list[int | UUID]) -> None:
+    write.gateway.load(Dataset, dataset_id)
     indices = [which for which in chosen if isinstance(which, int)]
     if any(index < 0 for index in indices):
         raise Invalid("An index counts from 0.")
