@@ -146,8 +146,7 @@ class Log:
     def holders(self, key: str) -> list[tuple[type[Aggregate], UUID]]:
         """The aggregates that hold a claim."""
         with self.engine.connect() as connection:
-            owners = [owner.split(":") for owner in claims.holders(connection, key)]
-        return [(KINDS[kind], UUID(id)) for kind, id in owners]
+            return _named(claims.holders(connection, key))
 
     def check_free(self, key: str) -> None:
         """Raises the refusal that names the holder when somebody holds the claim."""
@@ -157,14 +156,12 @@ class Log:
     def running(self) -> list[tuple[type[Aggregate], UUID]]:
         """The sessions and jobs that have not ended."""
         with self.engine.connect() as connection:
-            owners = [owner.split(":") for owner in claims.owners(connection, slot="busy")]
-        return [(KINDS[kind], UUID(id)) for kind, id in owners]
+            return _named(claims.owners(connection, slot="busy"))
 
     def existing(self, kind: type[Aggregate]) -> list[UUID]:
         """The aggregates of a kind that are there."""
         with self.engine.connect() as connection:
-            owners = [owner.split(":") for owner in claims.owners(connection, slot="exists")]
-        return [UUID(id) for each, id in owners if each == kind.kind]
+            return [id for each, id in _named(claims.owners(connection, slot="exists")) if each is kind]
 
     def views(self) -> dict[str, fold.Standing]:
         """How far each view is folded, and which are parked."""
@@ -347,6 +344,11 @@ def _stream(connection: Connection, id: UUID, after: int) -> Iterator[DomainEven
     query = select(tables.events).where(events.originator_id == id, events.originator_version > after)
     for row in connection.execute(query.order_by(events.originator_version)):
         yield decoder.decode(*row)
+
+
+def _named(owners: Iterable[str]) -> list[tuple[type[Aggregate], UUID]]:
+    """Whom the claims call "kind:id"."""
+    return [(KINDS[kind], UUID(id)) for kind, _, id in (owner.partition(":") for owner in owners)]
 
 
 def _deletes(aggregate: Aggregate) -> bool:

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 from uuid import UUID
 
 from eventsourcing.domain import CanInitAggregate
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from domain import claims
 from domain.aggregate import (
@@ -71,13 +71,21 @@ class UpdateDataset(Command):
 
 
 class UpdateEpisode(Command):
-    """Of a saved episode: what is named here changes, the rest stays. ``rating`` is 1 to 5, or null for none."""
+    """Of a saved episode: what is named here changes, the rest stays. ``rating`` is 1 to 5; it and ``success`` are
+    taken back by null."""
 
     task: Task | None = None
     tags: Tags | None = None
     note: Note | None = None
     rating: int | None = Field(None, ge=1, le=5)
     success: bool | None = None
+
+    @field_validator("task", "tags", "note", mode="before")
+    @classmethod
+    def _says_something(cls, value: object) -> object:
+        if value is None:
+            raise ValueError("leave it out, or say what it shall be")
+        return value
 
 
 class RestoreEpisodes(Command):
@@ -281,8 +289,7 @@ class Dataset(Aggregate):
         """Raises NotFound."""
         self.must_exist()
         known = self.episode(which)
-        said = command.model_dump(exclude_unset=True)
-        changed = known.model_copy(update={name: value for name, value in said.items() if _may_be(name, value)})
+        changed = known.model_copy(update=command.model_dump(exclude_unset=True))
         if changed != known:
             version = self.content_version + (changed.task != known.task)
             self.trigger_event(self.EpisodeChanged, timestamp=at, episode=changed, version=version)
@@ -312,8 +319,3 @@ class Dataset(Aggregate):
             size_bytes=sum(episode.size_bytes for episode in episodes),
             episode_ids=ids,
         )
-
-
-def _may_be(name: str, value: object) -> bool:
-    """Null takes back a rating and a verdict; everything else has some value."""
-    return value is not None or name in ("rating", "success")

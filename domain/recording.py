@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from domain import claims
 from domain.aggregate import Aggregate, Claim, Command, CreateCommand, DomainEvent, Hold, NeedHeld, Release
-from domain.dataset import EpisodeFacts, Task
+from domain.dataset import EpisodeFacts, Note, Tags, Task
 from domain.environment import Environment
 from domain.errors import Conflict, Invalid
 
@@ -55,8 +55,8 @@ class SaveEpisode(Command):
 
     episode_id: UUID
     success: bool | None = None
-    tags: tuple[str, ...] = Field((), max_length=32)
-    note: str = Field("", max_length=2000)
+    tags: Tags = ()
+    note: Note = ""
 
 
 class DiscardEpisode(Command):

@@ -2,5 +2,5 @@
 
 from actors.routes import audit, cameras, episodes, jobs, live, projects, recordings, system
 
-_owners = (projects.router, episodes.router, episodes.restoring, cameras.router, recordings.router, jobs.router)
+_owners = (projects.router, episodes.router, cameras.router, recordings.router, jobs.router)
 routers = (*_owners, live.router, system.router, audit.router)

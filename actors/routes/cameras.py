@@ -122,7 +122,7 @@ async def connect(project_id: UUID, camera_id: UUID, write: Writing) -> Response
     write.load(Camera, camera_id, project_id)
     read = partial(queries.camera, project_id=project_id, id=camera_id)
     return await write.ask(
-        200, lambda: write.owner(Camera, camera_id, "hold", "connect", timeout_s=OPEN_S, repeatable=True), read
+        200, lambda: write.command(Camera, camera_id, "hold", "connect", timeout_s=OPEN_S, repeatable=True), read
     )
 
 

@@ -8,13 +8,14 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Body, Request, Response
+from pydantic import Field
 
 from actors.log import now
 from actors.publishing import try_to_publish
 from actors.routes.answers import answers
 from actors.routes.write import Read, Writing, carried_through
 from domain.dataset import Dataset, RestoreEpisodes, UpdateEpisode
-from domain.errors import Invalid, NotFound, PreconditionRequired
+from domain.errors import NotFound, PreconditionRequired
 from projections import queries, shapes
 from projections.routes.replies import ONE, one, reading
 from settings import settings
@@ -24,12 +25,13 @@ BY_INDEX = (
     "An index moves when episodes before it go: send If-Match with the dataset's ETag, or name episodes by their ids."
 )
 
-router = APIRouter(prefix="/api/dataset/{dataset_id}/episodes", tags=["datasets"])
+router = APIRouter(prefix="/api/dataset/{dataset_id}", tags=["datasets"])
 
-Chosen = Annotated[list[int | UUID], Body(min_length=1, max_length=10_000, description="indices or ids")]
+Index = Annotated[int, Field(strict=True, ge=0)]
+Chosen = Annotated[list[Index | UUID], Body(min_length=1, max_length=10_000, description="indices or ids")]
 
 
-@router.get("/{n}", response_model=shapes.EpisodeFacts, summary="Get one episode", openapi_extra=ONE)
+@router.get("/episodes/{n}", response_model=shapes.EpisodeFacts, summary="Get one episode", openapi_extra=ONE)
 async def get_episode(dataset_id: UUID, n: str, request: Request) -> Response:
     """`n` is its index or its id. The ETag is the dataset's."""
     with reading(request) as connection:
@@ -37,7 +39,9 @@ async def get_episode(dataset_id: UUID, n: str, request: Request) -> Response:
 
 
 @router.patch(
-    "/{n}", summary="Change what is said of an episode", **answers(200, shapes.EpisodeFacts, PreconditionRequired)
+    "/episodes/{n}",
+    summary="Change what is said of an episode",
+    **answers(200, shapes.EpisodeFacts, PreconditionRequired),
 )
 async def update_episode(dataset_id: UUID, n: str, command: UpdateEpisode, write: Writing) -> Response:
     """Its task, tags, note, rating and verdict. Another task is a new version of the dataset."""
@@ -47,7 +51,7 @@ async def update_episode(dataset_id: UUID, n: str, command: UpdateEpisode, write
     return await _curated(write, dataset_id, lambda dataset: dataset.update_episode(which, command, now()), read)
 
 
-@router.delete("", summary="Delete some episodes", **answers(200, shapes.Dataset, PreconditionRequired))
+@router.delete("/episodes", summary="Delete some episodes", **answers(200, shapes.Dataset, PreconditionRequired))
 async def delete_episodes(dataset_id: UUID, chosen: Chosen, write: Writing) -> Response:
     """All of them or none. They can be restored until the trash is emptied; indices close up."""
     _check_condition(write, dataset_id, chosen)
@@ -55,10 +59,7 @@ async def delete_episodes(dataset_id: UUID, chosen: Chosen, write: Writing) -> R
     return await _curated(write, dataset_id, lambda dataset: dataset.delete_episodes(chosen, now()), read)
 
 
-restoring = APIRouter(prefix="/api/dataset/{dataset_id}", tags=["datasets"])
-
-
-@restoring.post("/episodes:restore", summary="Restore deleted episodes", **answers(200, shapes.Dataset))
+@router.post("/episodes:restore", summary="Restore deleted episodes", **answers(200, shapes.Dataset))
 async def restore_episodes(dataset_id: UUID, command: RestoreEpisodes, write: Writing) -> Response:
     """All of them or none. Each gets back the place it had among the others."""
     read = partial(queries.dataset, id=dataset_id)
@@ -87,8 +88,5 @@ def _which(n: str) -> int | UUID:
 
 def _check_condition(write: Writing, dataset_id: UUID, chosen: list[int | UUID]) -> None:
     write.gateway.load(Dataset, dataset_id)
-    indices = [which for which in chosen if isinstance(which, int)]
-    if any(index < 0 for index in indices):
-        raise Invalid("An index counts from 0.")
-    if indices and write.if_match is None:
+    if write.if_match is None and any(isinstance(which, int) for which in chosen):
         raise PreconditionRequired(BY_INDEX)

@@ -64,7 +64,7 @@ async def evaluate(model_id: UUID, command: Evaluate, write: Writing) -> Respons
 async def interrupt(job_id: UUID, write: Writing, command: InterruptJob | None = None) -> Response:
     """Ends the job as canceled, with a checkpoint kept; answers once it has ended."""
     write.load(Job, job_id).check_live()
-    ask = partial(write.owner, Job, job_id, "interrupt", timeout_s=30)
+    ask = partial(write.command, Job, job_id, "interrupt", timeout_s=30)
     return await write.ask(200, ask, partial(queries.job, id=job_id))
 
 

@@ -121,7 +121,7 @@ async def close_recording(
 
     async def close() -> None:
         if recording.state not in ENDED:
-            await write.owner(Recording, recording_id, "close", "closed on request", timeout_s=SAVE_S)
+            await write.command(Recording, recording_id, "close", "closed on request", timeout_s=SAVE_S)
 
     return await write.ask(200, close, partial(queries.recording, project_id=project_id, id=recording_id))
 
@@ -133,7 +133,7 @@ async def _ask(
     write.load(Recording, recording_id, project_id).check_open()
     return await write.ask(
         status,
-        partial(write.owner, Recording, recording_id, method, *args, timeout_s=SAVE_S),
+        partial(write.command, Recording, recording_id, method, *args, timeout_s=SAVE_S),
         version=lambda: write.gateway.load(Recording, recording_id).version,
     )
 

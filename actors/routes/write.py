@@ -124,7 +124,7 @@ class Write:
             ack = await self.gateway.delete_project(id, if_match=self.if_match, once=self._once(204, lambda _: None))
         return self._reply(ack, 204, lambda _: None)
 
-    async def owner(self, kind: type[Aggregate], id: UUID, method: str, *args: Any, **how: Any) -> Any:
+    async def command(self, kind: type[Aggregate], id: UUID, method: str, *args: Any, **how: Any) -> Any:
         """Gateway.ask, as If-Match allows."""
         return await self.gateway.ask(kind, id, method, *args, **how, if_match=self.if_match)
 

@@ -1,7 +1,5 @@
 """A disk that is full while the server serves: what frees space is done, what needs some is refused, reads go on."""
 
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,12 +7,14 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.disk import NEEDS_ROOT, fill, mounted
+
 from .conftest import Server
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.long,
-    pytest.mark.skipif(os.geteuid() != 0, reason="a small file system is mounted, which only root may do"),
+    NEEDS_ROOT,
 ]
 DISK_BYTES = 32 * 1024 * 1024
 ROOM = 512 * 1024
@@ -22,11 +22,8 @@ ROOM = 512 * 1024
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", folder], check=True)
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    with mounted(tmp_path / "disk", DISK_BYTES) as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -40,18 +37,6 @@ def server(disk: Path, tmp_path: Path) -> Iterator[Server]:
         small.kill_everything()
 
 
-def fill(disk: Path) -> Path:
-    """To the last few pages."""
-    ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(64 * 1024))
-        except OSError:
-            file.truncate(file.tell() - ROOM)
-    return ballast
-
-
 def made_until_refused(http: httpx.Client) -> tuple[list[dict[str, Any]], httpx.Response]:
     """The projects that were acknowledged, and the first refusal."""
     made = list[dict[str, Any]]()
@@ -63,7 +48,7 @@ def made_until_refused(http: httpx.Client) -> tuple[list[dict[str, Any]], httpx.
 
 def test_writes_are_refused_deletes_are_done_and_space_brings_all_back(server: Server, disk: Path) -> None:
     with httpx.Client(base_url=server.url, timeout=60) as http:
-        ballast = fill(disk)
+        ballast = fill(disk, but_bytes=ROOM)
         made, refused = made_until_refused(http)
         assert made
         assert (refused.status_code, refused.headers["content-type"]) == (507, "application/problem+json")

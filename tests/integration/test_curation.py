@@ -25,9 +25,8 @@ from actors.routes import episodes, problems
 from domain.dataset import Dataset
 from domain.errors import StorageFull
 from projections import routes as reading
-from projections import schema
 from settings import Settings
-from tests.integration.care_kit import DATASET, quiet, record_lost, rows
+from tests.integration.care_kit import DATASET, opened, quiet, record_lost, rows
 from tests.integration.log_kit import AT
 
 PATH = f"/dataset/{DATASET}/episodes"
@@ -42,10 +41,8 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 async def log(database_url: str) -> AsyncIterator[Log]:
-    schema.upgrade(database_url)
-    made = Log(database_url)
-    yield made
-    made.close()
+    with opened(database_url) as made:
+        yield made
 
 
 @pytest.fixture
@@ -61,7 +58,7 @@ async def http(log: Log, ids: list[UUID]) -> AsyncIterator[httpx.AsyncClient]:
     app = FastAPI()
     app.state.engine, app.state.gateway = log.engine, Gateway(log)
     problems.install(app)
-    for router in (*reading.routers, episodes.router, episodes.restoring):
+    for router in (*reading.routers, episodes.router):
         app.include_router(router)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost/api") as client:
         yield client
@@ -159,6 +156,9 @@ BAD: list[tuple[str, str, Any, int]] = [
     ("DELETE", "", [], 422),
     ("DELETE", "", ["nonsense"], 422),
     ("DELETE", "", [-1], 422),
+    ("DELETE", "", [True], 422),
+    ("DELETE", "", [0.0], 422),
+    ("PATCH", "/{0}", {"note": None}, 422),
     ("DELETE", "", ["{0}", str(UUID(int=1))], 404),
     ("POST", ":restore", {"episode_ids": []}, 422),
     ("POST", ":restore", {"episode_ids": [str(UUID(int=1))]}, 404),

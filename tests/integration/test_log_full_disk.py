@@ -1,7 +1,6 @@
 """A disk that is really full: writes are refused, deletes and reads go on, and all is well again when space is back."""
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,21 +12,18 @@ from actors.reserve import BYTES, Reserve
 from domain.errors import StorageFull
 from domain.project import Project
 from projections import queries, schema
+from tests.disk import NEEDS_ROOT, fill, mounted
 from tests.integration.log_kit import AT, contents, new_project
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a small file system is mounted, which only root may do")
+pytestmark = NEEDS_ROOT
 DISK_BYTES = 24 * 1024 * 1024
 ROOM = 256 * 1024
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, which a test may fill."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", folder], check=True)
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    with mounted(tmp_path / "disk", DISK_BYTES) as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -39,18 +35,6 @@ def log(disk: Path) -> Iterator[Log]:
     with made.engine.connect():  # SQLite's shared memory needs a file, which whoever came first has made
         yield made
     made.close()
-
-
-def fill(disk: Path, but_bytes: int = 0) -> Path:
-    """To the last byte, or to what is left free."""
-    ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(64 * 1024))
-        except OSError:
-            file.truncate(file.tell() - but_bytes)
-    return ballast
 
 
 async def write_until_full(log: Log) -> list[Project]:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
+from pydantic import ValidationError
 
 from domain.dataset import CreateDataset, Curation, Dataset, RestoreEpisodes, UpdateDataset, UpdateEpisode
 from domain.errors import Conflict, NotFound
@@ -158,6 +159,12 @@ def test_only_another_task_makes_another_version() -> None:
     assert dataset.content_version == 3
     dataset.update_episode(0, UpdateEpisode(task="Pull."), BEGINNING)
     assert dataset.content_version == 4
-    dataset.update_episode(0, UpdateEpisode(rating=None, success=None, note=None), BEGINNING)
+    dataset.update_episode(0, UpdateEpisode(rating=None, success=None), BEGINNING)
     said = dataset.episodes[0]
     assert (said.rating, said.success, said.note, said.tags, said.task) == (None, None, "n", ("x",), "Pull.")
+
+
+@pytest.mark.parametrize("name", ["task", "tags", "note"])
+def test_what_cannot_be_taken_back_is_not_null(name: str) -> None:
+    with pytest.raises(ValidationError, match="leave it out"):
+        UpdateEpisode.model_validate({name: None})
