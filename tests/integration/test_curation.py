@@ -3,7 +3,9 @@ on disk is always what the log says, and no file of an episode changes."""
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -18,12 +20,14 @@ from actors.care.adopting import Wish, adopt
 from actors.care.check import check_log
 from actors.care.check_files import check_files
 from actors.gateway import Gateway
+from actors.housekeeping import keep_house
 from actors.log import Log, VersionConflict
 from actors.publishing import catch_up
 from actors.rebuild import rebuild
 from actors.routes import episodes, problems
+from actors.training import TrainingActor
 from domain.dataset import Dataset
-from domain.errors import StorageFull
+from domain.errors import StorageFull, Unavailable
 from projections import routes as reading
 from settings import Settings
 from tests.integration.care_kit import DATASET, opened, quiet, record_lost, rows
@@ -198,6 +202,43 @@ async def test_a_deletion_stands_when_no_version_can_be_written_and_is_shown_lat
     monkeypatch.undo()
     catch_up(log, storage / "datasets")
     assert [row[1] for row in on_disk(storage)] == [6, 7]
+
+
+async def test_a_start_shows_what_a_crash_has_left_unshown(log: Log, storage: Path, ids: list[UUID]) -> None:
+    dataset = log.load(Dataset, DATASET)
+    dataset.delete_episodes([ids[0]], AT)
+    await log.append(dataset)  # and here everything was killed
+    assert len(on_disk(storage)) == 3
+    started = asyncio.create_task(keep_house(log, storage / "datasets"))
+    while len(on_disk(storage)) != 2:
+        assert not started.done(), started
+        await asyncio.sleep(0.02)
+    started.cancel()
+    assert [row[1] for row in on_disk(storage)] == [6, 7]
+
+
+class Trainer(TrainingActor):
+    """Without a process: it has a version of the dataset to train on."""
+
+    def __init__(self, log: Log, version: int) -> None:
+        self.id, self.log = uuid4(), log
+        self.aggregate: Any = SimpleNamespace(dataset_id=DATASET, dataset_version=version)
+
+
+@pytest.mark.parametrize(("behind", "is_there"), [(0, True), (1, False)])
+async def test_a_training_shows_the_newest_version_itself(
+    log: Log, storage: Path, ids: list[UUID], monkeypatch: pytest.MonkeyPatch, behind: int, is_there: bool
+) -> None:
+    """One that was overtaken before it was shown cannot be made any more."""
+    dataset = log.load(Dataset, DATASET)
+    for id in ids[: 1 + behind]:
+        dataset.delete_episodes([id], AT)
+    await log.append(dataset)
+    monkeypatch.setattr("actors.training.settings", lambda: Settings(storage_dir=storage))
+    trainer = Trainer(log, dataset.content_version - behind)
+    (storage / "jobs" / str(trainer.id)).mkdir(parents=True)
+    with nullcontext() if is_there else pytest.raises(Unavailable):
+        assert (trainer._pinned_dataset() / "meta" / "info.json").exists()
 
 
 async def test_who_adds_and_who_deletes_at_once_both_prevail(
