@@ -7,7 +7,7 @@ from functools import partial
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Request, Response
+from fastapi import APIRouter, Body, Response
 from pydantic import Field
 
 from actors.log import now
@@ -15,12 +15,11 @@ from actors.publishing import try_to_publish
 from actors.routes.answers import answers
 from actors.routes.write import Read, Writing, carried_through
 from domain.dataset import Dataset, RestoreEpisodes, UpdateEpisode
-from domain.errors import NotFound, PreconditionRequired
+from domain.errors import PreconditionRequired
 from projections import queries, shapes
-from projections.routes.replies import ONE, one, reading
+from projections.routes.learning import episode_key
 from settings import settings
 
-MAX_DIGITS = 9
 BY_INDEX = (
     "An index moves when episodes before it go: send If-Match with the dataset's ETag, or name episodes by their ids."
 )
@@ -31,13 +30,6 @@ Index = Annotated[int, Field(strict=True, ge=0)]
 Chosen = Annotated[list[Index | UUID], Body(min_length=1, max_length=10_000, description="indices or ids")]
 
 
-@router.get("/episodes/{n}", response_model=shapes.EpisodeFacts, summary="Get one episode", openapi_extra=ONE)
-async def get_episode(dataset_id: UUID, n: str, request: Request) -> Response:
-    """`n` is its index or its id. The ETag is the dataset's."""
-    with reading(request) as connection:
-        return one(queries.episode(connection, dataset_id, _which(n)))
-
-
 @router.patch(
     "/episodes/{n}",
     summary="Change what is said of an episode",
@@ -45,7 +37,7 @@ async def get_episode(dataset_id: UUID, n: str, request: Request) -> Response:
 )
 async def update_episode(dataset_id: UUID, n: str, command: UpdateEpisode, write: Writing) -> Response:
     """Its task, tags, note, rating and verdict. Another task is a new version of the dataset."""
-    which = _which(n)
+    which = episode_key(n)
     _check_condition(write, dataset_id, [which])
     read = partial(queries.episode, dataset_id=dataset_id, n=which)
     return await _curated(write, dataset_id, lambda dataset: dataset.update_episode(which, command, now()), read)
@@ -73,17 +65,6 @@ async def _curated(write: Writing, dataset_id: UUID, decision: Callable[[Dataset
     dataset = write.gateway.load(Dataset, dataset_id)
     await asyncio.to_thread(try_to_publish, settings().datasets_dir, dataset)
     return reply
-
-
-def _which(n: str) -> int | UUID:
-    if n.isascii() and n.isdecimal() and len(n) <= MAX_DIGITS:
-        return int(n)
-    try:
-        return UUID(n)
-    except ValueError:
-        raise NotFound(
-            f"There is no episode {n[:40]!r}: name one by its index or its id.", code="episode_not_found"
-        ) from None
 
 
 def _check_condition(write: Writing, dataset_id: UUID, chosen: list[int | UUID]) -> None:

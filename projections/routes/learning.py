@@ -4,8 +4,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
+from domain.errors import NotFound
 from projections import queries, shapes
 from projections.routes.replies import ONE, PAGED, many, one, page, reading
+
+MAX_INDEX_DIGITS = 9
 
 router = APIRouter(prefix="/api")
 
@@ -32,6 +35,31 @@ async def get_dataset(request: Request, dataset_id: UUID) -> Response:
 async def list_episodes(request: Request, dataset_id: UUID) -> Response:
     with reading(request) as connection:
         return many(request, queries.episodes(connection, dataset_id, page(request)))
+
+
+@router.get(
+    "/dataset/{dataset_id}/episodes/{n}",
+    response_model=shapes.EpisodeFacts,
+    summary="Get one episode",
+    tags=["datasets"],
+    openapi_extra=ONE,
+)
+async def get_episode(request: Request, dataset_id: UUID, n: str) -> Response:
+    """`n` is its index or its id. The ETag is the dataset's."""
+    with reading(request) as connection:
+        return one(queries.episode(connection, dataset_id, episode_key(n)))
+
+
+def episode_key(n: str) -> int | UUID:
+    """The index or the id that a path names. Raises NotFound."""
+    if n.isascii() and n.isdecimal() and len(n) <= MAX_INDEX_DIGITS:
+        return int(n)
+    try:
+        return UUID(n)
+    except ValueError:
+        raise NotFound(
+            f"There is no episode {n[:40]!r}: name one by its index or its id.", code="episode_not_found"
+        ) from None
 
 
 @router.get("/jobs", response_model=list[shapes.Job], summary="List the jobs", tags=["jobs"], openapi_extra=PAGED)
