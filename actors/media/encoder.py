@@ -67,7 +67,7 @@ class LiveEncoder:
         self.error = None
         self._stopping = threading.Event()
         run = _Run(self._ring, self._profile.fps, self._wanted, self._stopping)
-        self._thread = threading.Thread(target=self._work, args=(run,), name="live-encoder", daemon=True)
+        self._thread = threading.Thread(target=self._work, args=(run, self._thread), name="live-encoder", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -75,7 +75,7 @@ class LiveEncoder:
         self._stopping.set()
 
     def join(self, timeout_s: float) -> None:
-        """Wait until the stopped thread is gone."""
+        """Wait until the stopped thread, and those of the starts before it, are gone."""
         if self._thread is not None:
             self._thread.join(timeout_s)
 
@@ -83,7 +83,7 @@ class LiveEncoder:
         """Ask for a picture that stands alone. Requests that come together make one, at most every 0.3 s."""
         self._wanted.set()
 
-    def _work(self, run: "_Run") -> None:
+    def _work(self, run: "_Run", predecessor: threading.Thread | None) -> None:
         try:
             while not run.stopping.is_set():
                 self._deliver(run)
@@ -92,6 +92,9 @@ class LiveEncoder:
             self.error = error
             if self._on_error is not None:
                 self._on_error(error)
+        finally:
+            if predecessor is not None:  # ends last, so that whoever joins it may free what both read
+                predecessor.join()
 
     def _deliver(self, run: "_Run") -> None:
         for packet in run.next_packets():

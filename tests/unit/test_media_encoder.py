@@ -158,8 +158,29 @@ def test_stop_is_quick_and_a_new_start_begins_with_a_keyframe(bench: Bench) -> N
         assert not bench.encoder.running
         bench.put(time.monotonic_ns() + SECOND_NS)
         assert bench.keyframes() == [0]
-    bench.encoder.join(2)
-    assert not any(thread.name == "live-encoder" and thread.is_alive() for thread in threading.enumerate())
+
+
+def test_join_waits_for_the_thread_of_an_earlier_start_too() -> None:
+    at_work, go_on = threading.Event(), threading.Event()
+
+    def slow_viewer(packet: Packet) -> None:
+        at_work.set()
+        go_on.wait(5)
+
+    others = set(threading.enumerate())
+    ring: Ring[Frame] = Ring()
+    encoder = LiveEncoder(ring, StreamProfile(64, 48, 30.0), slow_viewer)
+    encoder.start()
+    ring.put(Frame(np.zeros((48, 64, 3), np.uint8), "rgb24", 0, SECOND_NS))
+    assert at_work.wait(5)
+    encoder.stop()
+    encoder.start()
+    encoder.stop()
+    encoder.join(0.5)
+    assert set(threading.enumerate()) - others
+    go_on.set()
+    encoder.join(5)
+    assert not set(threading.enumerate()) - others
 
 
 def test_crash_is_said_and_a_new_start_recovers(bench: Bench) -> None:
