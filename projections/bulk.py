@@ -48,8 +48,9 @@ class _Pending:
                     self._patches.setdefault(key, {}).update(values)
             case Drop(_, where):
                 # Patches of dropped rows may stay: they come after the drops and then find no row.
-                self._rows.drop(where)
                 self._drops[tuple(where)].append(_keyed(where))
+                for key in self._rows.drop(where):  # under their keys the table may hold rows that ``where`` misses
+                    self._drops[tuple(self._key)].append(_keyed(dict(zip(self._key, key, strict=True))))
 
     def flush(self, connection: Connection, table: Table) -> None:
         dialect = connection.dialect
@@ -88,12 +89,15 @@ class _Rows:
             row.update(values)
         return row is not None
 
-    def drop(self, where: Mapping[str, Any]) -> None:
+    def drop(self, where: Mapping[str, Any]) -> list[Key]:
+        """The keys of the rows that went."""
         columns = tuple(where)
         if columns not in self._indexes:
             self._indexes[columns] = self._indexed(columns)
-        for key in list(self._indexes[columns].get(tuple(where.values()), ())):
+        keys = list(self._indexes[columns].get(tuple(where.values()), ()))
+        for key in keys:
             self._remove(key)
+        return keys
 
     def _remove(self, key: Key) -> None:
         row = self._rows.pop(key, None)

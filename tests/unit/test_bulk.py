@@ -85,3 +85,8 @@ def test_a_drop_means_rows_as_they_are_and_not_as_they_were(engine: Engine) -> N
     was, now = ({"parent": "x", "key": "y", "a": 1, "b": 2, "kin": kin} for kin in "xz")
     drop = Drop(pairs, {"kin": "x"})
     assert _after(engine, [drop, Put(pairs, was), Put(pairs, now), drop]) == {("x", "y", 1, 2, "z")}
+
+
+def test_a_drop_of_a_row_that_was_just_put_takes_the_older_one_under_its_key(engine: Engine) -> None:
+    was, now = ({"parent": "x", "key": "y", "a": 1, "b": 2, "kin": kin} for kin in "xz")
+    assert _after(engine, [Put(pairs, was)], [Put(pairs, now), Drop(pairs, {"kin": "z"})]) == set()
