@@ -12,6 +12,7 @@ import pytest
 
 from settings import PROJECT
 
+pytestmark = pytest.mark.slow
 WITHIN_S = 60.0
 PROGRAM = """
 import os, signal, subprocess, sys, threading, time

@@ -17,6 +17,7 @@ from launch import claims
 from launch.claims import CLAIM, CannotStart, claim, share
 from settings import PROJECT, Settings
 
+pytestmark = pytest.mark.slow
 PROGRAM = """
 import os, socket, sys, time
 from contextlib import ExitStack

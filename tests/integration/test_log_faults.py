@@ -22,6 +22,7 @@ from domain.project import CreateProject, Project, UpdateProject
 from projections import database, queries, schema, tables
 from tests.integration.log_kit import AT, contents, kept_from_writing, new_project
 
+pytestmark = pytest.mark.slow
 KILLS = 20
 WRITERS = 64
 SOAK_S = 60.0

@@ -23,6 +23,7 @@ from projections.embedded import embedded
 from settings import PROJECT, settings
 from tests.integration.log_kit import new_project
 
+pytestmark = pytest.mark.slow
 WITHIN_S = 30.0
 USER = """
 import os, signal, sys, time
@@ -82,7 +83,6 @@ def test_another_database_is_left_alone(tmp_path: Path, monkeypatch: pytest.Monk
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
 def test_alembic_s_own_words_work_with_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("projections.embedded.FOLDER", folder)
     config = Config()
