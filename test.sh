@@ -9,7 +9,7 @@ cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")"
 usage() {
   cat <<TEXT
 ./test.sh          everything but the soaks (within 15 minutes on 2 cores)
-./test.sh quick    lint and the fast tests (about a minute; needs neither torch nor a browser)
+./test.sh quick    lint and the fast tests (a minute or two; needs neither torch nor a browser)
 ./test.sh --long   everything, the soaks, repeated kills and big replays too
 More words go to pytest: ./test.sh quick -k recording
 TEXT

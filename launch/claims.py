@@ -21,6 +21,7 @@ from settings import Settings
 ENDING_S = 15.0
 CLOCK_S = 2.0  # by which the kernel's word for when a process began may be off
 FREE_IT = "Stop it, or set STORAGE_DIR and DATABASE_URL to others."
+RAY = "ray::"  # with which its processes' titles begin
 CLAIM = "GETI_ACTION_CLAIM"
 """In the environment of whatever a server starts: by which its replicas know that the claim is theirs."""
 
@@ -153,7 +154,12 @@ def _check_ports(config: Settings, patience: _Patience | None) -> None:
         while error := _refused(config.host, port):
             if patience is None or not patience.wait():
                 who = _listener(port)
-                raise CannotStart(f"Port {port} is taken by {who}. Stop it, or set {name} to another one.") from error
+                how = (
+                    " (`.venv/bin/serve shutdown -y` ends what a killed server left in a cluster)" if RAY in who else ""
+                )
+                raise CannotStart(
+                    f"Port {port} is taken by {who}. Stop it{how}, or set {name} to another one."
+                ) from error
 
 
 def _refused(host: str, port: int) -> OSError | None:

@@ -20,8 +20,8 @@ import psutil
 from rich.console import Console
 from sqlalchemy import make_url
 
-from launch import haproxy
-from launch.claims import CLAIM, CannotStart, claim
+from launch import cluster, haproxy
+from launch.claims import CannotStart, claim
 from launch.guard import guard
 from projections import database
 from settings import LOOPBACK, PROJECT, Settings
@@ -77,9 +77,10 @@ def _start_ray(config: Settings, stack: ExitStack) -> None:
 
     if os.environ.get("RAY_ADDRESS"):
         say.print(f"Joining the Ray cluster at {os.environ['RAY_ADDRESS']} …")
-        claimed = {"env_vars": {CLAIM: os.environ[CLAIM]}}
-        ray.init(address="auto", logging_level=logging.ERROR, runtime_env=claimed)
+        ray.init(address="auto", logging_level=logging.ERROR, runtime_env={"env_vars": cluster.environment(config)})
         stack.callback(ray.shutdown)
+        cluster.refuse_another()
+        stack.callback(cluster.end_owners)
         return
     others = find_gcs_addresses()
     if others:
@@ -174,7 +175,7 @@ def _start_serve(config: Settings, stack: ExitStack) -> None:
     except (TimeoutError, RayError) as error:
         raise CannotStart(f"Ray Serve does not start: {error} Try again when the machine is less busy.") from error
     stack.callback(_end_serve)
-    api = serve.run(serve_app.app, name="geti-action", route_prefix="/", blocking=False)
+    api = serve.run(serve_app.app, name=cluster.APPLICATION, route_prefix="/", blocking=False)
     stack.callback(_end_streams, api)
     await_ready(config)
 
