@@ -67,6 +67,8 @@ VIEW = View((table,), (DomainEvent,), changes)
 
 def _check(connection: Connection, me: str, claim: Claim) -> None:
     match claim:
+        case Hold(slot=claims.ITSELF):
+            pass
         case Hold(key=key):
             _refuse(key, _EXCLUSIVE.rows(connection, key=key, me=me))
         case NeedHeld(key=key):

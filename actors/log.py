@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, cast
 from uuid import UUID
 
@@ -31,6 +32,7 @@ from actors.reserve import Reserve
 from actors.unread import Unread
 from domain import camera, dataset, environment, model, project, recording, robot, training
 from domain.aggregate import Aggregate, DomainEvent
+from domain.claims import ITSELF
 from domain.errors import Conflict, GetiActionError, LogBusy, NotFound, StorageFull, Unavailable
 from projections import database, fold, tables
 
@@ -48,7 +50,8 @@ KINDS: dict[str, type[Aggregate]] = {aggregate.kind: aggregate for aggregate in 
 LOCK_TIMEOUT_S = 5.0
 PAGE = 1000
 _NEWEST = select(func.max(tables.events.c.id))
-_TABLE_LOCK = f"LOCK TABLE {tables.events.name} IN EXCLUSIVE MODE"
+_TABLE_LOCK = f"LOCK TABLE {tables.events.name} IN EXCLUSIVE MODE; NOTIFY {tables.events.name}"
+"""Heard after the commit, and only then; who finds nothing new goes on waiting."""
 Room = Callable[[], AbstractContextManager[None]]
 _FULL = ("disk is full", "no space", "could not extend file")
 
@@ -86,9 +89,11 @@ class Log:
         self._lock_path = path and path.with_name(path.name + ".lockfile")
         self._reserve = None if path is None else Reserve(path.with_name(f"{path.name}.reserve"))
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="log-writer")
+        self._writers: Connection | None = None
 
     def close(self) -> None:
         self._writer.shutdown()
+        self._disconnect()
         self.engine.dispose()
 
     # reading
@@ -161,7 +166,7 @@ class Log:
     def existing(self, kind: type[Aggregate]) -> list[UUID]:
         """The aggregates of a kind that are there."""
         with self.engine.connect() as connection:
-            return [id for each, id in _named(claims.owners(connection, slot="exists")) if each is kind]
+            return [id for each, id in _named(claims.owners(connection, slot=ITSELF)) if each is kind]
 
     def views(self) -> dict[str, fold.Standing]:
         """How far each view is folded, and which are parked."""
@@ -225,7 +230,11 @@ class Log:
             StoredEvent(event.originator_id, event.originator_version, event.TOPIC, codec.encode(event))
             for event in events
         ]
-        return await self._written(lambda connection: self._commit(connection, version, events, stored, once), room)
+        commit = partial(self._commit, version=version, events=events, stored=stored, once=once)
+        try:
+            return await self._written(commit, room)
+        except fold.Unfoldable:  # rare, so that only then a savepoint is paid for
+            return await self._written(partial(commit, may_park=True), room)
 
     async def remember(self, once: Once, version: int) -> Answer:
         """Keep the answer of a command whose events were appended by its owner. ``version`` is what it leads to."""
@@ -259,32 +268,55 @@ class Log:
         return await asyncio.shield(written)
 
     def _in_turn[T](self, work: Callable[[Connection], T], ticket: "_Ticket", room: Room = nullcontext) -> T:
+        with self.failures():
+            try:
+                return self._once(work, ticket, room)
+            except OperationalError as error:
+                if ticket.has_begun or not error.connection_invalidated:
+                    raise
+            return self._once(work, ticket, room)  # the connection was from before the server was started again
+
+    def _once[T](self, work: Callable[[Connection], T], ticket: "_Ticket", room: Room) -> T:
+        """On the writer's own connection: one from the pool would be tried out first, another way there and back."""
         try:
-            with self.failures(), self.engine.connect() as connection, self.turn(connection, room):
+            self._writers = self._writers or self.engine.connect()
+            with self.turn(self._writers, room):
                 ticket.begin()
-                return work(connection)
-        except IntegrityError as error:
-            raise _conflict(error) from error
+                return work(self._writers)
+        except BaseException as error:
+            self._disconnect()
+            if isinstance(error, IntegrityError):
+                raise _conflict(error) from error
+            raise
+
+    def _disconnect(self) -> None:
+        if self._writers is not None:
+            self._writers.close()
+            self._writers = None
 
     def _commit(
         self,
         connection: Connection,
+        *,
         version: int,
         events: list[DomainEvent],
         stored: list[StoredEvent],
         once: Once | None,
+        may_park: bool = False,
     ) -> Ack:
         if once and (answer := answers.given(connection, once)):
             return Ack(answer.position, answer.version, answer)
-        position = self._record(connection, events, stored) if events else _newest(connection)
+        position = self._record(connection, events, stored, may_park) if events else _newest(connection)
         return Ack(position, version, answers.remember(connection, once, version, position) if once else None)
 
-    def _record(self, connection: Connection, events: list[DomainEvent], stored: list[StoredEvent]) -> int:
+    def _record(
+        self, connection: Connection, events: list[DomainEvent], stored: list[StoredEvent], may_park: bool
+    ) -> int:
         with Session(bind=connection, join_transaction_mode="rollback_only") as session:
             positions = self._recorder.insert_events(stored, session=session) or []
             for position, event in zip(positions, events, strict=True):
                 claims.apply(connection, position, event)
-            fold.fold(connection, list(zip(positions, events, strict=True)))
+            fold.fold(connection, list(zip(positions, events, strict=True)), may_park=may_park)
             return int(positions[-1])
 
     @contextmanager
@@ -303,16 +335,18 @@ class Log:
             if self._lock_path is not None:
                 fcntl.flock(stack.enter_context(self._lock_path.open("ab")), fcntl.LOCK_EX)
             stack.enter_context(room())
-            stack.enter_context(database.begin_immediate(connection))
-            if self._lock_path is None:
-                connection.connection.cursor().execute(_TABLE_LOCK)
+            stack.enter_context(database.begin_immediate(connection, postgresql=_TABLE_LOCK))
             yield
 
 
 class _Recorder(SQLAlchemyApplicationRecorder):  # type: ignore[misc]
-    """An append has the table's lock already: to ask again is one more way to the database and back."""
+    """An append begins with the table's lock and a word to the listeners: each of them again is one more way to the
+    database and back."""
 
     def _lock_table(self, session: Session) -> None:
+        pass
+
+    def _notify_channel(self, session: Session) -> None:
         pass
 
 
@@ -322,6 +356,10 @@ class _Ticket:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._state = "waiting"
+
+    @property
+    def has_begun(self) -> bool:
+        return self._state == "begun"
 
     def begin(self) -> None:
         """The writer has the lock. Raises LogBusy when the caller is gone: then nothing must be written."""

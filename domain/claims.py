@@ -6,6 +6,9 @@ from uuid import UUID
 from domain.aggregate import Claim, Hold, NeedHeld
 from domain.errors import Conflict, DeviceLocked, GetiActionError, InUse, NameTaken, UnknownReference
 
+ITSELF = "exists"
+"""The slot of what a thing holds for being there: nobody else ever holds such a key."""
+
 
 def exists(kind: str, thing: UUID) -> str:
     """Held by the thing itself from its creation to its deletion."""
@@ -41,7 +44,7 @@ def joining(kind: str, thing: UUID, project: UUID, label: str) -> Iterable[Claim
     """The claims of every new thing in a project: the project exists, the thing exists, and goes with the project."""
     return (
         NeedHeld(exists("project", project)),
-        Hold(exists(kind, thing), slot="exists", label=label),
+        Hold(exists(kind, thing), slot=ITSELF, label=label),
         Hold(member(project), slot="member", shared=True, label=label),
     )
 

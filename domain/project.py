@@ -33,7 +33,9 @@ class Project(Aggregate):
         name: str
 
         def claims(self) -> Iterable[Claim]:
-            return (Hold(claims.exists("project", self.originator_id), slot="exists", label=f"project '{self.name}'"),)
+            return (
+                Hold(claims.exists("project", self.originator_id), slot=claims.ITSELF, label=f"project '{self.name}'"),
+            )
 
     class Renamed(Event):
         TOPIC = "project.renamed"

@@ -136,7 +136,7 @@ class Recording(Aggregate):
         def claims(self) -> Iterable[Claim]:
             label = f"recording session {self.originator_id}"
             yield NeedHeld(claims.exists("project", self.project_id))
-            yield Hold(claims.exists("recording", self.originator_id), slot="exists", label=label)
+            yield Hold(claims.exists("recording", self.originator_id), slot=claims.ITSELF, label=label)
             for thing in (*self.camera_ids, self.robot_id, self.environment_id):
                 yield Hold(claims.device(thing), slot=f"device:{thing}", label=label)
             yield Hold(claims.busy(self.project_id), slot="busy", shared=True, label=label)

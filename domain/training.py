@@ -111,7 +111,7 @@ class Job(Aggregate):
         def claims(self) -> Iterable[Claim]:
             label = f"{self.type} job {self.originator_id}"
             yield NeedHeld(claims.exists("project", self.project_id))
-            yield Hold(claims.exists("job", self.originator_id), slot="exists", label=label)
+            yield Hold(claims.exists("job", self.originator_id), slot=claims.ITSELF, label=label)
             yield Hold(claims.busy(self.project_id), slot="busy", shared=True, label=label)
             if self.dataset_id is not None:
                 yield NeedHeld(claims.exists("dataset", self.dataset_id))

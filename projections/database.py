@@ -23,7 +23,7 @@ from settings import PROJECT
 BUSY_TIMEOUT_MS = 5000
 LOCK_TIMEOUT_S = 30.0
 POLL_S = 0.02
-IMMEDIATE = "begin_immediate"
+BEGIN = "begin_with"
 # A writer that stops with the lock in its hands (suspended, cut off) is put out, and delays the others no longer.
 POSTGRESQL_OPTIONS = "-c lock_timeout=5s -c idle_in_transaction_session_timeout=4s"
 POSTGRESQL_ARGS = {"connect_timeout": 10, "keepalives_idle": 30, "tcp_user_timeout": 20_000}
@@ -53,10 +53,12 @@ def sqlite_path(url: str) -> Path | None:
     return PROJECT / _file(parsed) if parsed.get_backend_name() == "sqlite" else None
 
 
-def begin_immediate(connection: Connection) -> RootTransaction:
+def begin_immediate(connection: Connection, postgresql: str = "") -> RootTransaction:
     """Begin the writer's transaction: on SQLite it takes the write lock now, not at its first write, where a
-    transaction that has read before would be refused at once. Lasts for this connection's other transactions too."""
-    return connection.execution_options(**{IMMEDIATE: True}).begin()
+    transaction that has read before would be refused at once; on PostgreSQL these statements are sent along. Lasts for
+    this connection's other transactions too."""
+    words = "BEGIN IMMEDIATE" if connection.dialect.name == "sqlite" else f"BEGIN; {postgresql}"
+    return connection.execution_options(**{BEGIN: words}).begin()
 
 
 @contextmanager
@@ -112,7 +114,6 @@ def _file(url: URL) -> str:
 def _sqlite(url: URL) -> Engine:
     path = PROJECT / _file(url)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # isolation_level None: the driver's own implicit BEGIN comes too late for a writer, so ours is explicit.
     made = create_engine(
         url.set(database=str(path)),
         connect_args={"isolation_level": None},
@@ -133,8 +134,9 @@ def _pragmas(connection: SQLiteConnection, _record: ConnectionPoolEntry) -> None
 
 
 def _begin(connection: Connection) -> None:
-    if connection.get_execution_options().get(IMMEDIATE, False):
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    """The drivers' own BEGIN comes too late for a SQLite writer, and takes a way to PostgreSQL and back for itself."""
+    if words := connection.get_execution_options().get(BEGIN):
+        connection.exec_driver_sql(words)
     else:  # waits for nobody, cannot fail, and comes before every GET: past SQLAlchemy it costs a tenth
         connection.connection.cursor().execute("BEGIN")
 
@@ -145,15 +147,17 @@ def _postgresql(url: URL) -> Engine:
     if "ssl" in query:
         # asyncpg's name for what libpq calls sslmode; the values are the same.
         query["sslmode"] = query.pop("ssl")
-    return create_engine(
+    made = create_engine(
         url.set(query=query),
-        connect_args={"options": options, **POSTGRESQL_ARGS},
+        connect_args={"options": options, "autocommit": True, **POSTGRESQL_ARGS},
         pool_size=8,
         max_overflow=24,
         pool_pre_ping=True,
         json_serializer=_dumps,
         json_deserializer=orjson.loads,
     )
+    event.listen(made, "begin", _begin)
+    return made
 
 
 def _dumps(value: Any) -> str:

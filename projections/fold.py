@@ -36,6 +36,10 @@ _newest = select(func.coalesce(func.max(events.c.id), 0)).scalar_subquery().labe
 _STANDINGS = Query(select(positions.c.view, positions.c.position, positions.c.parked_reason, _newest))
 
 
+class Unfoldable(Exception):
+    """A view would have to be parked."""
+
+
 class Standing(NamedTuple):
     """How far a view is, and why it goes no further. ``is_behind``: the log is ahead of it, so its rows are stale."""
 
@@ -60,17 +64,29 @@ def hint(connection: Connection) -> str | None:
     return f"the tables lack what happened lately ({', '.join(parked)}); /api/health says why." if parked else None
 
 
-def fold(connection: Connection, recorded: Sequence[Recorded]) -> None:
+def fold(connection: Connection, recorded: Sequence[Recorded], *, may_park: bool = True) -> None:
     """Bring every view that follows the log up to the last of these events (each with its log position, in the log's
-    order). Raises what the database as a whole fails with; a view that fails is parked."""
+    order). Raises what the database as a whole fails with. A view that fails is parked; unless it may be, which costs a
+    savepoint: then Unfoldable is raised, and the transaction must be rolled back."""
     if not recorded:
         return
     followers = {row["view"] for row in _ADVANCE.rows(connection, first=recorded[0][0], reached=recorded[-1][0])}
     views = {name: view for name, view in VIEWS.items() if name in followers}
-    for name, (position, reason) in take_in(connection, recorded, views).items():
+    found = take_in(connection, recorded, views) if may_park else _all(connection, recorded, views)
+    for name, (position, reason) in found.items():
         logger.error("The view %s is parked: %s. Mend it, then: geti-action rebuild %s", name, reason, name)
         stays = update(positions).where(positions.c.view == name)
         connection.execute(stays.values(position=position - 1, parked_reason=reason))
+
+
+def _all(connection: Connection, recorded: Sequence[Recorded], views: Views) -> dict[str, Poison]:
+    try:
+        write(connection, changes_of(recorded, views))
+    except Exception as error:
+        if is_poison(error):
+            raise Unfoldable("a view cannot take in an event") from error
+        raise
+    return {}
 
 
 def take_in(

@@ -353,3 +353,16 @@ async def test_a_database_that_cannot_be_written_is_no_conflict(
         await log.append(new_project())
     assert "readonly" in caplog.text
     log.close()
+
+
+async def test_an_append_after_the_database_was_started_again_is_like_any_other(postgresql_url: str) -> None:
+    schema.upgrade(postgresql_url)
+    log = Log(postgresql_url)
+    await log.append(new_project("before"))
+    with log.engine.connect() as connection:
+        others = "pid <> pg_backend_pid() AND datname = current_database()"
+        connection.execute(text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}"))
+    await log.append(new_project("after"))
+    with log.engine.connect() as connection:
+        assert {row.name for row in connection.execute(tables.projects.select())} == {"before", "after"}
+    log.close()

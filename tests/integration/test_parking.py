@@ -120,14 +120,15 @@ async def test_only_the_view_that_fails_is_parked_and_a_rebuild_heals_it(
     whole = (await log.append(project, camera)).position
 
     ack = await log.append(new_project("with it"), _renamed(camera, "poison"), new_project("behind it"))
-    assert ack.position == log.position() == whole + 3
+    assert ack.position == log.position()
+    _, poison, _ = [position for position, _ in log.page(whole)]
     assert log.load(Camera, camera.id).name == "poison"
     assert _names(log, "projects") == {"lab", "with it", "behind it"}
     assert _names(log, "cameras") == {"top"}
     parked = log.views()["cameras"]
-    assert (parked.position, parked.is_behind) == (whole + 1, True)
+    assert (parked.position, parked.is_behind) == (poison - 1, True)
     assert parked.parked_reason is not None
-    assert parked.parked_reason.startswith(f"event 'camera.changed' at position {whole + 2}: ")
+    assert parked.parked_reason.startswith(f"event 'camera.changed' at position {poison}: ")
     assert said in parked.parked_reason
     others = {name: view for name, view in log.views().items() if name != "cameras"}
     assert set(others.values()) == {Standing(ack.position, None, is_behind=False)}
@@ -206,7 +207,8 @@ async def test_what_a_client_is_told_while_a_view_is_parked(
     cameras, at = f"/api/projects/{lab}/cameras", log.position()
     body = {"id": str(UUID(int=7)), "name": "poison", "driver": "simulated"}
     made = await client.post(cameras, json=body, headers=key)
-    assert (made.status_code, made.headers["ETag"], made.headers["X-Log-Position"]) == (201, '"1"', str(at + 1))
+    assert (made.status_code, made.headers["ETag"], made.headers["X-Log-Position"]) == (201, '"1"', str(log.position()))
+    ((poison, _),) = log.page(at)
     assert made.json()["detail"].startswith("It is done, but it cannot be shown: the tables lack")
     assert isinstance(log.load(Camera, UUID(int=7)), Camera)
     repeated = await client.post(cameras, json=body, headers=key)
@@ -224,7 +226,7 @@ async def test_what_a_client_is_told_while_a_view_is_parked(
     (problem,) = health["problems"]
     assert problem["what"] == "view cameras"
     assert problem["since"] == made_at(log, at)
-    for said in ("'camera.created'", f"at position {at + 1}", "KeyError: 'lens'", "geti-action rebuild cameras"):
+    for said in ("'camera.created'", f"at position {poison}", "KeyError: 'lens'", "geti-action rebuild cameras"):
         assert said in problem["detail"]
 
 
