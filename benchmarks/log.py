@@ -111,6 +111,8 @@ def _writer(url: str, seconds: float, per_second: float | None, locked: bool, re
         log_module._TABLE_LOCK = "SELECT 1"
 
     async def work() -> tuple[list[float], int]:
+        await by_log(log, 0)  # connects and compiles
+        await asyncio.to_thread(ready.wait)
         took, refused, began, number = list[float](), 0, time.perf_counter(), 0
         while time.perf_counter() - began < seconds:
             if per_second and (wait := began + number / per_second - time.perf_counter()) > 0:
@@ -122,9 +124,9 @@ def _writer(url: str, seconds: float, per_second: float | None, locked: bool, re
             except LogBusy:
                 refused += 1
             took.append(time.perf_counter() - start)
+        await asyncio.to_thread(ready.wait)  # a process that ends takes the machine from those that still write
         return took, refused
 
-    ready.wait()
     out.put(asyncio.run(work()))
 
 
