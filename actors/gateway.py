@@ -7,7 +7,7 @@ from uuid import UUID
 
 from actors.answers import Once
 from actors.camera import CameraActor
-from actors.entity import ATTEMPTS, Entity, activate, ask, call, living
+from actors.entity import ATTEMPTS, Entity, OwnerLost, activate, ask, call, living
 from actors.log import Ack, Log, VersionConflict, now
 from actors.provenance import current
 from actors.recording import RecordingActor
@@ -133,7 +133,12 @@ class Gateway:
     ) -> Any:
         """Call the owner, waking it where it sleeps. Its domain errors come back as themselves; a dead or silent
         owner is Unavailable: the command may have happened, and repeating it tells."""
-        return await ask(OWNERS[kind], id, method, *args, timeout_s=timeout_s, repeatable=repeatable, if_match=if_match)
+        owner = OWNERS[kind]
+        try:
+            return await ask(owner, id, method, *args, timeout_s=timeout_s, repeatable=repeatable, if_match=if_match)
+        except OwnerLost:
+            self.load(kind, id)  # what no owner can load is told as what it is, not as a process that comes back
+            raise
 
     async def ask_if_awake(self, kind: type[Aggregate], id: UUID, method: str, timeout_s: float = 1) -> Any | None:
         """What a living owner says, None when it sleeps or does not answer in time (telemetry, never truth)."""

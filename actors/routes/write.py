@@ -237,6 +237,9 @@ async def _write(
     if_match: Annotated[str | None, Header(alias="If-Match", description=CONDITION)] = None,
 ) -> Write:
     await _refuse_other_media(request)
+    for header in ("idempotency-key", "if-match"):
+        if len(request.headers.getlist(header)) > 1:
+            raise Invalid(f"The request has more than one {header} header; send one.")
     gateway: Gateway = request.app.state.gateway
     provenance = of_request(request.headers)
     begin(provenance)

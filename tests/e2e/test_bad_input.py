@@ -324,6 +324,9 @@ def test_wrong_conditions_are_told(server: Server, http: httpx.Client, cell: Cel
     problem(server, http.put(path, json={"name": "x"}, headers={"If-Match": '"77"'}), 412)
     reply = http.put(path, json={"name": "x"}, headers={"Idempotency-Key": "k" * 201})
     assert problem(server, reply, 422)["errors"][0]["loc"] == "Idempotency-Key"
+    for twice in ("Idempotency-Key", "If-Match"):
+        reply = http.put(path, json={"name": "x"}, headers=[(twice, "1"), (twice, "2")])
+        assert twice.lower() in problem(server, reply, 422)["detail"]
 
 
 def test_a_bad_offer_is_told(server: Server, http: httpx.Client, cell: Cell) -> None:

@@ -10,23 +10,25 @@ from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
 from sqlalchemy import select, text, update
 
-from actors import unread
+from actors import gateway, unread
 from actors.as_of import Past
 from actors.care.backup import back_up
 from actors.care.check import check_log
 from actors.care.exporting import export_to
 from actors.codec import Damaged
+from actors.entity import OwnerLost
 from actors.gateway import Gateway
 from actors.log import Log
 from actors.rebuild import rebuild
 from actors.routes import audit, problems, projects, system
 from actors.routes.as_of import AsOf
+from domain.camera import Camera
 from domain.project import Project, UpdateProject
 from projections import routes as reading
 from projections import schema, tables
 from settings import Settings
 from tests.integration.care_kit import quiet
-from tests.integration.log_kit import AT, new_project
+from tests.integration.log_kit import AT, new_camera, new_project
 
 WHAT = "The event 'project.renamed' at position 3 is not what was written"
 EVENTS = tables.events
@@ -137,6 +139,24 @@ async def test_every_answer_and_then_health_name_it_until_it_is_mended(
     assert (await http.get("/health")).json()["problems"] == []
     project = log.load(Project, born.originator_id)
     assert project.name == "A1"
+
+
+async def test_an_owner_that_cannot_load_it_is_not_called_lost(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process ends while it starts, which looks like any end of a process to who has asked it."""
+    project = new_project("with cameras")
+    camera, whole = new_camera(project, "top"), new_camera(project, "side")
+    await log.append(project, camera, whole)
+
+    async def ask(*words: Any, **how: Any) -> None:
+        raise OwnerLost("gone")
+
+    monkeypatch.setattr(gateway, "ask", ask)
+    with log.engine.begin() as connection:
+        connection.execute(update(EVENTS).where(EVENTS.c.originator_id == camera.id).values(state=b"{}"))
+    with pytest.raises(Damaged):
+        await Gateway(log).ask(Camera, camera.id, "connect")
+    with pytest.raises(OwnerLost):
+        await Gateway(log).ask(Camera, whole.id, "connect")
 
 
 async def test_what_is_gone_is_forgotten_and_so_many_are_enough(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
