@@ -6,12 +6,13 @@ recorded is interrupted with the rows that are whole, one that was being saved i
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from actors.entity import ATTEMPTS, Entity
 from actors.log import VersionConflict, now
@@ -32,6 +33,7 @@ from domain.robot import Robot
 from settings import settings
 
 if TYPE_CHECKING:
+    from actors.capture.clock import SessionClock
     from actors.capture.manifest import EpisodeMeta
     from actors.capture.pacing import TakeProgress
     from actors.capture.report import TakeReport
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 LEAD_NS = 400_000_000
 """Row 0 lies this far ahead when an episode starts, so that every part is ready for it."""
 BEAT_S = 0.5
+
+logger = logging.getLogger(__name__)
 
 
 class RecordingActor(Entity[Recording]):
@@ -56,6 +60,8 @@ class RecordingActor(Entity[Recording]):
         self._parts = Parts(self.id, self.aggregate.camera_ids, self.aggregate.robot_id)
         self._keys: list[str] = []
         self._stopping = False
+        self._pause = _Pause()
+        self._paused = False
 
     async def wake(self) -> None:
         await super().wake()
@@ -82,9 +88,7 @@ class RecordingActor(Entity[Recording]):
             started_before = self.aggregate.take is not None
             if not started_before:
                 await self._hold_devices()
-            await self.decide(lambda recording: recording.start(id, command, now()))
-            if not started_before:
-                await self._begin_or_discard(id)
+            await self._start(id, command)
             return {"episode_id": str(id)}
 
     async def save_episode(self, command: SaveEpisode) -> dict[str, Any]:
@@ -92,10 +96,7 @@ class RecordingActor(Entity[Recording]):
         async with self._commands:
             await self._used()
             if command.episode_id not in self.aggregate.saved:
-                rows = self._rows_by_now()
-                self._must_write()
-                await self.decide(lambda recording: recording.end(command, rows, now()))
-                await self._or_interrupt(self._finish)
+                await self._save(command)
             return await self._saved(command.episode_id)
 
     async def keep_episode(self, command: KeepEpisode) -> dict[str, Any]:
@@ -110,8 +111,18 @@ class RecordingActor(Entity[Recording]):
     async def discard_episode(self, episode_id: str) -> dict[str, Any]:
         async with self._commands:
             await self._used()
+            was_open = self.aggregate.take is not None
             await self._discard(UUID(episode_id))
+            if was_open:
+                self._go_on()
             return {"episode_id": episode_id}
+
+    async def pause(self) -> None:
+        """No episode starts by itself until the operator starts one; the open one goes on."""
+        async with self._commands:
+            await self._used()
+            self._pause.end()
+            self._paused = True
 
     async def close(self, reason: str) -> None:
         """End the session; an open episode is kept as interrupted."""
@@ -124,8 +135,12 @@ class RecordingActor(Entity[Recording]):
             self._stopping = True
         self.leave()
 
-    async def live(self) -> dict[str, Any] | None:
-        """Live numbers of the open episode, worst of all parts; None between episodes."""
+    async def live(self) -> dict[str, Any]:
+        """{episode, next_episode_in_s}, each None where there is none."""
+        return {"episode": await self._live_episode(), "next_episode_in_s": self._pause.left_s()}
+
+    async def _live_episode(self) -> dict[str, Any] | None:
+        """Live numbers of the open episode, worst of all parts."""
         take = self.aggregate.take
         if take is None:
             return None
@@ -182,6 +197,27 @@ class RecordingActor(Entity[Recording]):
             refuse_misfit(first, sizes, self._parts.joint_names)
 
     # one episode
+
+    async def _start(self, id: UUID, command: StartEpisode) -> None:
+        started_before = self.aggregate.take is not None
+        await self.decide(lambda recording: recording.start(id, command, now()))
+        if not started_before:
+            self._pause.end()
+            self._paused = False
+            await self._begin_or_discard(id)
+
+    async def _save(self, command: SaveEpisode) -> None:
+        rows = self._rows_by_now()
+        self._must_write()
+        await self.decide(lambda recording: recording.end(command, rows, now()))
+        await self._or_interrupt(self._finish)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """An episode ended as it should: the next one follows where the session's plan says so."""
+        reset_s = self.aggregate.plan.reset_time_s
+        if reset_s is not None and self.aggregate.goes_on and not self._paused:
+            self._pause.begin(reset_s)
 
     async def _begin(self) -> None:
         self._progress = []
@@ -279,22 +315,58 @@ class RecordingActor(Entity[Recording]):
 
     async def _beat_until_closed(self) -> None:
         while not self._stopping:
-            await asyncio.sleep(BEAT_S)
+            await asyncio.sleep(self._until_next_step())
             if self._commands.locked():
                 continue
-            if time.monotonic() - self._used_at > self.aggregate.idle_timeout_s:
+            if self._is_idle():
                 await self.close(f"no command for {timedelta(seconds=self.aggregate.idle_timeout_s)}")
                 return
             async with self._commands:
                 await self._beat()
 
     async def _beat(self) -> None:
-        if self.aggregate.take is None or self.aggregate.dataset_id is None or self._stopping:
+        if self._stopping:
+            return
+        try:
+            await self._follow_plan()
+        except GetiActionError as error:
+            logger.warning("session %s does not go on by itself: %s", self.id, error.detail)
+            self._pause.end()
+        if self.aggregate.take is None or self.aggregate.dataset_id is None:
             return
         try:
             self._progress = await self._parts.renew()
         except GetiActionError as error:
             await self._interrupt(error.detail)
+
+    async def _follow_plan(self) -> None:
+        """Save the episode that has all its rows, or start the next one after the pause."""
+        take = self.aggregate.take
+        if take is not None and self._planned_end_s() == 0:
+            self._used_at = time.monotonic()
+            await self._save(SaveEpisode(episode_id=take.episode_id))
+        elif take is None and self._pause.is_over():
+            self._used_at = time.monotonic()
+            await self._hold_devices()
+            await self._start(uuid4(), StartEpisode())
+
+    def _until_next_step(self) -> float:
+        """Seconds until the heartbeat has something to do."""
+        steps = (BEAT_S, self._planned_end_s(), self._pause.left_s())
+        return min(step for step in steps if step is not None)
+
+    def _is_idle(self) -> bool:
+        """Whether nobody has commanded anything for too long, and nothing goes on by itself."""
+        waits = self._planned_end_s() is None and self._pause.left_s() is None
+        return waits and time.monotonic() - self._used_at > self.aggregate.idle_timeout_s
+
+    def _planned_end_s(self) -> float | None:
+        """Seconds until the open episode has all rows of the plan; 0 when it has."""
+        rows = self.aggregate.rows_planned
+        if rows is None or self.aggregate.state is not RecordingState.RECORDING:
+            return None
+        last_ns = self._clock.row_ns(rows - 1)
+        return max(0.0, (last_ns - time.monotonic_ns()) / 1e9)
 
     async def _used(self) -> None:
         """A command's turn came: the session is not idle. Refuses when it has ended, or is another than was seen."""
@@ -326,9 +398,14 @@ class RecordingActor(Entity[Recording]):
             raise Conflict("This is practice: nothing is written. Open a session with a dataset_id to save episodes.")
 
     def _rows_by_now(self) -> int:
+        rows = self._clock.last_row(time.monotonic_ns()) + 1
+        return rows if self.aggregate.rows_planned is None else min(rows, self.aggregate.rows_planned)
+
+    @property
+    def _clock(self) -> "SessionClock":
         from actors.capture.clock import SessionClock
 
-        return SessionClock(self._t0_ns, self.aggregate.fps).last_row(time.monotonic_ns()) + 1
+        return SessionClock(self._t0_ns, self.aggregate.fps)
 
     def _meta(self, take: Take) -> "EpisodeMeta":
         from actors.capture.manifest import EpisodeMeta
@@ -347,6 +424,26 @@ class RecordingActor(Entity[Recording]):
             control_hz=self._parts.control_hz,
             cameras=tuple(self._keys),
         )
+
+
+class _Pause:
+    """The time between two episodes, in which the operator puts things back."""
+
+    def __init__(self) -> None:
+        self._until: float | None = None
+
+    def begin(self, seconds: float) -> None:
+        self._until = time.monotonic() + seconds
+
+    def end(self) -> None:
+        self._until = None
+
+    def left_s(self) -> float | None:
+        """Seconds, 0 when it is over; None when there is none."""
+        return None if self._until is None else round(max(0.0, self._until - time.monotonic()), 3)
+
+    def is_over(self) -> bool:
+        return self.left_s() == 0
 
 
 def _warm_up() -> None:

@@ -10,11 +10,11 @@ failed    recording ── save ──► saving
 from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 from uuid import UUID
 
 from eventsourcing.domain import CanInitAggregate
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from domain import claims
 from domain.aggregate import Aggregate, Claim, Command, CreateCommand, DomainEvent, Hold, NeedHeld, Release
@@ -35,7 +35,18 @@ class RecordingState(StrEnum):
 ENDED = (RecordingState.CLOSED, RecordingState.FAILED)
 
 
-class OpenRecording(CreateCommand):
+class Plan(BaseModel):
+    """What a session does by itself. An episode is saved after ``episode_time_s``; once one was saved or discarded, the
+    next starts after a pause of ``reset_time_s`` to put things back, until ``episodes`` are saved. None of them: only
+    the operator does."""
+
+    model_config = ConfigDict(frozen=True)
+    episode_time_s: float | None = Field(None, ge=0.5, le=3600, allow_inf_nan=False)
+    reset_time_s: float | None = Field(None, ge=0, le=3600, allow_inf_nan=False)
+    episodes: int | None = Field(None, ge=1, le=10_000)
+
+
+class OpenRecording(CreateCommand, Plan):
     """Opens a session. No ``dataset_id`` is practice: nothing is written. ``fps`` is rows a second."""
 
     environment_id: UUID
@@ -43,6 +54,12 @@ class OpenRecording(CreateCommand):
     fps: int = Field(30, ge=1, le=120)
     task: Task | None = None
     idle_timeout_s: float = Field(600, ge=1, le=86_400)
+
+    @model_validator(mode="after")
+    def _practice_saves_nothing(self) -> Self:
+        if self.dataset_id is None and (self.episode_time_s, self.reset_time_s, self.episodes) != (None, None, None):
+            raise ValueError("without a dataset_id nothing is saved, so nothing can be saved by itself")
+        return self
 
 
 class StartEpisode(Command):
@@ -105,6 +122,7 @@ class Recording(Aggregate):
     fps: int
     task: str
     idle_timeout_s: float
+    plan: Plan
     camera_ids: list[UUID]
     robot_id: UUID
     tele_operator: str
@@ -132,6 +150,7 @@ class Recording(Aggregate):
         camera_ids: list[UUID]
         robot_id: UUID
         tele_operator: str
+        plan: Plan = Plan()
 
         def claims(self) -> Iterable[Claim]:
             label = f"recording session {self.originator_id}"
@@ -245,7 +264,9 @@ class Recording(Aggregate):
         camera_ids: list[UUID],
         robot_id: UUID,
         tele_operator: str,
+        plan: Plan,
     ) -> None:
+        self.plan = plan
         self.project_id = project_id
         self.environment_id = environment_id
         self.dataset_id = dataset_id
@@ -284,11 +305,24 @@ class Recording(Aggregate):
             camera_ids=environment.camera_ids,
             robot_id=robot.robot_id,
             tele_operator=robot.tele_operator.type,
+            plan=Plan.model_validate(command.model_dump(include=set(Plan.model_fields))),
         )
 
     @property
     def ended(self) -> bool:
         return self.state in ENDED
+
+    @property
+    def rows_planned(self) -> int | None:
+        """The rows after which an episode is saved by itself."""
+        seconds = self.plan.episode_time_s
+        return None if seconds is None else max(1, round(seconds * self.fps))
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether another episode starts by itself once this one has ended well."""
+        wanted = self.plan.episodes
+        return self.plan.reset_time_s is not None and (wanted is None or len(self.saved) < wanted)
 
     def ready(self, run: UUID, node: str, at: datetime) -> None:
         """An owner has all devices: after opening, and again after the owner's process was lost."""

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, and_, bindparam, case, func, or_, select
 
 from domain.errors import NotFound
-from domain.recording import RecordingState
+from domain.recording import Plan, RecordingState
 from projections import tables as t
 from projections.changes import Row
 from projections.kinds import Found, Id, Kind, by_age, found, listing, pick, project_exists, query
@@ -26,7 +26,18 @@ _ENVIRONMENT = ("id", "name", "robots", "camera_ids")
 _DATASET = ("id", "project_id", "environment_id", "name", "default_task", "episodes", "frames", "fps", "size_bytes")
 _EPISODE = ("episode_index", "id", "task", "length", "fps", "duration_s", "tags", "rating", "dropped", "stale")
 _FACTS = ("recording_id", "measured_fps", "repeated", "size_bytes", "sha256", "success", "note", "suspect")
-_RECORDING = ("id", "project_id", "environment_id", "dataset_id", "fps", "task", "reason", "source", "created_at")
+_RECORDING = (
+    "id",
+    "project_id",
+    "environment_id",
+    "dataset_id",
+    "fps",
+    "task",
+    "reason",
+    "source",
+    "created_at",
+    "plan",
+)
 _TAKE = ("recording_id", "id", "number", "task", "rows", "reason", "started_at")
 _JOB_WORK = ("id", "project_id", "type", "status", "progress", "message", "reason", "attempt", "extra_info", "payload")
 _JOB = (*_JOB_WORK, "created_at", "start_time", "end_time", "model_id")
@@ -242,7 +253,7 @@ def _recording(row: Row, interrupted: list[Row]) -> Row:
     shown = pick(row, (*_RECORDING, "state", "episodes_saved"))
     shown["episode"] = _open_episode(row) if row["state"] in _OPEN else None
     shown["interrupted"] = [_take(take) for take in interrupted]
-    return shown
+    return shown | (shown.pop("plan") or Plan().model_dump())
 
 
 def _open_episode(row: Row) -> Row:

@@ -148,6 +148,8 @@ class InterruptedEpisode(Shape):
 
 
 class Recording(Shape):
+    """``episodes``: so many are recorded by themselves, ``reset_time_s`` apart."""
+
     id: UUID
     project_id: UUID
     environment_id: UUID
@@ -160,6 +162,9 @@ class Recording(Shape):
     episode: OpenEpisode | None
     interrupted: list[InterruptedEpisode]
     episodes_saved: int
+    episode_time_s: float | None
+    reset_time_s: float | None
+    episodes: int | None
     created_at: AwareDatetime
 
 

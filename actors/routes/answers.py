@@ -35,7 +35,10 @@ class LiveEpisode(shapes.OpenEpisode):
 
 
 class LiveRecording(shapes.Recording):
+    """``next_episode_in_s``: until the next episode starts by itself; null when none does."""
+
     episode: LiveEpisode | None
+    next_episode_in_s: float | None = None
 
 
 class CameraStats(BaseModel):

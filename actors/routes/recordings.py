@@ -112,6 +112,14 @@ async def keep_episode(project_id: UUID, recording_id: UUID, command: KeepEpisod
     return await _ask(write, project_id, recording_id, "keep_episode", command)
 
 
+@router.post("/{recording_id}:pause", summary="Let no episode start by itself", **answers(200, shapes.Recording))
+async def pause_recording(project_id: UUID, recording_id: UUID, write: Writing) -> Response:
+    """Where episodes follow one another, none starts until ``:start_episode`` does; the open one goes on."""
+    write.load(Recording, recording_id, project_id).check_open()
+    paused = partial(write.command, Recording, recording_id, "pause", timeout_s=SAVE_S)
+    return await write.ask(200, paused, partial(queries.recording, project_id=project_id, id=recording_id))
+
+
 @router.post("/{recording_id}:close", summary="Close a recording session", **answers(200, shapes.Recording))
 async def close_recording(
     project_id: UUID, recording_id: UUID, write: Writing, command: CloseRecording | None = None
@@ -139,12 +147,16 @@ async def _ask(
 
 
 async def _with_live(request: Request, row: dict[str, Any]) -> dict[str, Any]:
-    """``episode`` as the log knows it, with the live numbers of the take that is open; null between episodes."""
+    """``episode`` as the log knows it, with the live numbers of the take that is open; between episodes that follow one
+    another, when the next one starts."""
+    shown = {**row, "next_episode_in_s": None}
+    has_more = row["episode"] is not None or (row["reset_time_s"] is not None and row["state"] == RecordingState.READY)
+    if is_past(request) or not has_more:
+        return shown
     gateway: Gateway = request.app.state.gateway
-    if (
-        is_past(request)
-        or row["episode"] is None
-        or not (live := await gateway.ask_if_awake(Recording, UUID(row["id"]), "live"))
-    ):
-        return row
-    return {**row, "episode": {**row["episode"], **live}}
+    live = await gateway.ask_if_awake(Recording, UUID(row["id"]), "live")
+    if live is None:
+        return shown
+    if row["episode"] is not None and live["episode"] is not None:
+        shown["episode"] = {**row["episode"], **live["episode"]}
+    return shown | {"next_episode_in_s": live["next_episode_in_s"]}

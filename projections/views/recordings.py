@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from domain.aggregate import DomainEvent
 from domain.project import Project
-from domain.recording import Recording, RecordingState
+from domain.recording import Plan, Recording, RecordingState
 from projections.changes import Change, Drop, Patch, Put, Row, patch, touched
 from projections.tables import recording_episodes, recordings, rfc3339
 
@@ -73,6 +73,7 @@ def _opened(event: Recording.Opened) -> Row:
         "reason": None,
         "source": "none" if event.tele_operator == "none" else "teleoperation",
         "created_at": rfc3339(event.timestamp),
+        "plan": None if event.plan == Plan() else event.plan.model_dump(),
     }
 
 

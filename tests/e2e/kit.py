@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 from client.api import Api
@@ -35,10 +36,15 @@ def record(api: Api, session: str, seconds: float) -> dict[str, Any]:
 
 def wait_for(api: Api, path: str, **wanted: Any) -> dict[str, Any]:
     """Until GET of ``path`` shows the wanted values."""
+    return wait_until(api, path, lambda found: all(found[name] == value for name, value in wanted.items()))
+
+
+def wait_until(api: Api, path: str, shows: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Until GET of ``path`` shows what is asked for."""
     deadline = time.monotonic() + 120
     while True:
         found: dict[str, Any] = api.get(path)
-        if all(found[name] == value for name, value in wanted.items()):
+        if shows(found):
             return found
         assert time.monotonic() < deadline, found
         time.sleep(0.2)

@@ -14,7 +14,7 @@ from client.api import Refused
 from client.demo import Cell, make_cell
 
 from .conftest import Server
-from .kit import FPS, open_session, record, wait_for
+from .kit import FPS, open_session, record, wait_for, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -176,3 +176,35 @@ def test_a_delete_amid_a_take_costs_nobody_an_episode(server: Server, cell: Cell
     opened = _lerobot(current.resolve())
     assert (opened.num_episodes, len(opened)) == (2, first["rows"] + saved["rows"])
     assert opened[first["rows"]]["episode_index"] == 1
+
+
+def test_a_planned_session_records_by_itself_until_it_has_enough(server: Server, cell: Cell) -> None:
+    session = open_session(server.api, cell, episode_time_s=1.2, reset_time_s=1, episodes=2)
+    first = server.api.post(f"{session}:start_episode")["episode_id"]
+    waiting = wait_until(server.api, session, lambda found: found["next_episode_in_s"] is not None)
+    assert waiting["episodes_saved"] == 1
+    assert 0 <= waiting["next_episode_in_s"] <= 1
+    second = wait_for(server.api, session, state="recording")["episode"]["episode_id"]
+    server.api.post(f"{session}:discard_episode", {"episode_id": second})
+    third = wait_for(server.api, session, state="recording")["episode"]["episode_id"]
+    assert len({first, second, third}) == 3
+    ended = wait_for(server.api, session, episodes_saved=2)
+    assert (ended["state"], ended["next_episode_in_s"]) == ("ready", None)
+    episodes = server.api.get(f"/dataset/{cell.dataset}/episodes")
+    assert [(episode["id"], episode["length"]) for episode in episodes] == [(first, 12), (third, 12)]
+    time.sleep(1.5)
+    assert server.api.get(session)["state"] == "ready"
+    server.api.post(f"{session}:close")
+
+
+def test_a_paused_session_starts_nothing_until_it_is_told_to(server: Server, cell: Cell) -> None:
+    session = open_session(server.api, cell, episode_time_s=1, reset_time_s=0)
+    server.api.post(f"{session}:start_episode")
+    server.api.post(f"{session}:pause")
+    wait_for(server.api, session, episodes_saved=1)
+    time.sleep(1)
+    assert (still := server.api.get(session))["state"] == "ready"
+    assert still["next_episode_in_s"] is None
+    server.api.post(f"{session}:start_episode")
+    wait_for(server.api, session, episodes_saved=3)
+    server.api.post(f"{session}:close")

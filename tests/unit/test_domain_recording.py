@@ -194,3 +194,39 @@ def test_a_failed_session_stays_failed_whatever_comes_late(session: Recording, a
     with pytest.raises(Conflict, match="No episode is open"):
         session.interrupt(3, "late", at)
     assert session.state is RecordingState.FAILED
+
+
+@pytest.mark.parametrize(
+    ("plan", "rows"),
+    [({}, None), ({"episode_time_s": 2}, 60), ({"episode_time_s": 0.5}, 15), ({"reset_time_s": 1}, None)],
+)
+def test_a_planned_episode_has_as_many_rows_as_its_time(at: Any, plan: dict[str, Any], rows: int | None) -> None:
+    command = OpenRecording(environment_id=ENVIRONMENT, dataset_id=DATASET, **plan)
+    assert Recording.open(THING, PROJECT, command, _environment(at), "x", at).rows_planned == rows
+
+
+@pytest.mark.parametrize(
+    ("plan", "goes_on"),
+    [
+        ({"episodes": 2}, [False, False, False]),
+        ({"reset_time_s": 0}, [True, True, True]),
+        ({"reset_time_s": 3, "episodes": 2}, [True, True, False]),
+    ],
+)
+def test_episodes_follow_one_another_until_there_are_enough(at: Any, plan: dict[str, Any], goes_on: list[bool]) -> None:
+    command = OpenRecording(environment_id=ENVIRONMENT, dataset_id=DATASET, **plan)
+    recording = Recording.open(THING, PROJECT, command, _environment(at), "x", at)
+    recording.ready(THING, "node", at)
+    seen = [recording.goes_on]
+    for index, episode in enumerate(OTHERS[:2]):
+        recording.start(episode, StartEpisode(), at)
+        recording.end(SaveEpisode(episode_id=episode), 1, at)
+        recording.saved_as(facts("any", episode_id=episode), index, at)
+        seen.append(recording.goes_on)
+    assert seen == goes_on
+
+
+@pytest.mark.parametrize("plan", [{"episode_time_s": 1}, {"reset_time_s": 0}, {"episodes": 3}])
+def test_practice_saves_nothing_by_itself(plan: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="nothing is saved"):
+        OpenRecording(environment_id=ENVIRONMENT, **plan)
