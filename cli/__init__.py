@@ -1,4 +1,4 @@
-"""geti-action: serve and demo, seed, init-db, rebuild, openapi, and the care for what is kept."""
+"""geti-action: serve, demo and record, seed, init-db, rebuild, openapi, and the care for what is kept."""
 
 import asyncio
 import subprocess
@@ -54,6 +54,24 @@ def demo(
 
     with _server(settings()) as url:
         run_demo(url, DemoOptions(steps, episodes, rollouts), out)
+
+
+@app.command()
+def record(
+    episodes: Annotated[int, typer.Option(min=1, help="episodes to save")] = 10,
+    episode_time: Annotated[float, typer.Option(min=0.5, help="seconds an episode lasts")] = 30,
+    reset_time: Annotated[float, typer.Option(min=0, help="seconds between two, to put things back")] = 10,
+    dataset: Annotated[str | None, typer.Option(help="its name or id; needless where there is just one")] = None,
+    task: Annotated[str | None, typer.Option(help="what is shown; the dataset's own otherwise")] = None,
+    fps: Annotated[int, typer.Option(min=1, max=120, help="rows a second")] = 30,
+) -> None:
+    """Record at the bench, one episode after the other, with the server that runs or one of its own."""
+    from client.bars import Bars
+    from client.bench import BenchOptions, record_at_the_bench
+
+    options = BenchOptions(dataset, task, fps, episodes, episode_time, reset_time)
+    with _server(settings()) as url, Bars(out) as bars:
+        record_at_the_bench(url, options, bars, out.bell)
 
 
 @app.command()

@@ -1,6 +1,10 @@
 """The main job over HTTP with a real server: sessions, episodes, and what a kill -9 leaves of them."""
 
+import os
+import subprocess
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -12,8 +16,9 @@ import pytest
 
 from client.api import Refused
 from client.demo import Cell, make_cell
+from settings import PROJECT
 
-from .conftest import Server
+from .conftest import Server, kill_family
 from .kit import FPS, open_session, record, wait_for, wait_until
 
 pytestmark = pytest.mark.slow
@@ -208,3 +213,60 @@ def test_a_paused_session_starts_nothing_until_it_is_told_to(server: Server, cel
     server.api.post(f"{session}:start_episode")
     wait_for(server.api, session, episodes_saved=3)
     server.api.post(f"{session}:close")
+
+
+def test_the_command_records_at_the_bench(server: Server, cell: Cell) -> None:
+    name = ("record", "--dataset", cell.dataset, "--fps", str(FPS))
+    done = server.run(*name, "--episodes", "2", "--episode-time", "1", "--reset-time", "0.5")
+    assert done.returncode == 0, done.stdout
+    assert "saved 2 episodes in 'pushes'" in done.stdout
+    assert [each["length"] for each in server.api.get(f"/dataset/{cell.dataset}/episodes")] == [FPS, FPS]
+    assert server.api.get(f"/projects/{cell.project}/recordings")[-1]["state"] == "closed"
+    unknown = server.run("record", "--dataset", "no such")
+    assert unknown.returncode == 1
+    assert f"'pushes' ({cell.dataset})" in unknown.stdout.replace("\n", " ")
+
+
+def test_the_keys_at_the_bench_end_an_episode_take_it_again_and_end(server: Server, cell: Cell) -> None:
+    """As a person at a terminal: the first take is not good, the second is saved before its time."""
+    terminal, inner = os.openpty()
+    words = [*server.program, "record", "--dataset", cell.dataset, "--fps", str(FPS), "--episode-time", "60"]
+    process = subprocess.Popen(words, cwd=PROJECT, env=server.environment, stdin=inner, stdout=inner, stderr=inner)
+    os.close(inner)
+    reader = threading.Thread(target=_read_all, args=(terminal, said := bytearray()), daemon=True)
+    reader.start()
+    try:
+        session = _newest_session(server, cell)
+        spoiled = wait_until(server.api, session, lambda found: ((found["episode"] or {}).get("row") or 0) > 3)
+        os.write(terminal, b"\x1b[D")
+        wait_until(server.api, session, lambda found: found["next_episode_in_s"] is not None)
+        os.write(terminal, b"\x1b[C")
+        running = wait_until(server.api, session, lambda found: ((found["episode"] or {}).get("row") or 0) > 3)
+        assert running["episode"]["episode_id"] != spoiled["episode"]["episode_id"]
+        os.write(terminal, b"\x1b[C")
+        wait_for(server.api, session, episodes_saved=1)
+        os.write(terminal, b"\x1b")
+        assert process.wait(30) == 0, bytes(said)
+    finally:
+        kill_family(process)
+        os.close(terminal)
+    (episode,) = server.api.get(f"/dataset/{cell.dataset}/episodes")
+    assert episode["id"] == running["episode"]["episode_id"]
+    assert 3 < episode["length"] < 60 * FPS
+    assert server.api.get(session)["state"] == "closed"
+
+
+def _newest_session(server: Server, cell: Cell) -> str:
+    sessions = f"/projects/{cell.project}/recordings"
+    deadline = time.monotonic() + 60
+    while not (found := server.api.get(f"{sessions}?state=recording")):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    return f"{sessions}/{found[-1]['id']}"
+
+
+def _read_all(terminal: int, said: bytearray) -> None:
+    """A terminal that nobody reads stops its program."""
+    with suppress(OSError):  # closed
+        while more := os.read(terminal, 4096):
+            said += more
