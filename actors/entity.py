@@ -11,9 +11,9 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from copy import deepcopy
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar, cast
 from uuid import UUID, uuid4
 
@@ -225,7 +225,7 @@ async def call(
     owner: "ActorHandle[Any]", method: str, *args: Any, timeout_s: float = 30, if_match: int | None = None
 ) -> Any:
     """Call an actor's method and translate how Ray says that it failed."""
-    answer = asyncio.ensure_future(_result(owner.obey.remote(current(), if_match, method, *args)))
+    answer = asyncio.ensure_future(_result(send(owner, method, *args, if_match=if_match)))
     answer.add_done_callback(_seen)
     done, _ = await asyncio.wait({answer}, timeout=timeout_s)
     if not done:
@@ -236,6 +236,13 @@ async def call(
         raise _cause(error) from error
     except RayActorError as error:
         raise OwnerLost("Its process was lost and is being restarted; try again in a few seconds.") from error
+
+
+def send(owner: "ActorHandle[Any]", method: str, *args: Any, if_match: int | None = None) -> "ray.ObjectRef[Any]":
+    """Call an actor's method without waiting. Ray counts it as nobody's child: Serve cancels the request of a client
+    that hangs up, and Ray then cancels with it, in whatever process they run, the calls that were made for it."""
+    call = partial(owner.obey.remote, current(), if_match, method, *args)
+    return cast("ray.ObjectRef[Any]", Context().run(call))
 
 
 async def _result(reference: "ray.ObjectRef[Any]") -> Any:

@@ -7,9 +7,8 @@ from uuid import UUID
 
 from actors.answers import Once
 from actors.camera import CameraActor
-from actors.entity import ATTEMPTS, Entity, OwnerLost, activate, ask, call, living
+from actors.entity import ATTEMPTS, Entity, OwnerLost, activate, ask, call, living, send
 from actors.log import Ack, Log, VersionConflict, now
-from actors.provenance import current
 from actors.recording import RecordingActor
 from actors.robot import RobotActor
 from actors.training import TrainingActor
@@ -189,7 +188,7 @@ class Gateway:
 
     async def _tell(self, kind: type[Aggregate], id: UUID) -> None:
         if kind in OWNERS and (owner := living(kind.kind, id)):
-            owner.obey.remote(current(), None, "refresh")
+            send(owner, "refresh")
 
 
 def _said(event: DomainEvent) -> dict[str, Any]:
