@@ -390,7 +390,9 @@ def _named(owners: Iterable[str]) -> list[tuple[type[Aggregate], UUID]]:
 
 
 def _deletes(aggregate: Aggregate) -> bool:
-    return all(cast("DomainEvent", event).TOPIC.endswith(".deleted") for event in aggregate.pending_events)
+    """Whether all that is to be written makes room."""
+    topics = (cast("DomainEvent", event).TOPIC for event in aggregate.pending_events)
+    return all(topic.endswith(("deleted", "discarded")) for topic in topics)
 
 
 def now() -> datetime:

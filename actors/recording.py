@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 LEAD_NS = 400_000_000
 """Row 0 lies this far ahead when an episode starts, so that every part is ready for it."""
 BEAT_S = 0.5
+LINGER_S = 5.0
 
 logger = logging.getLogger(__name__)
 
@@ -66,13 +67,17 @@ class RecordingActor(Entity[Recording]):
     async def wake(self) -> None:
         await super().wake()
         async with self._commands:
-            if not self.aggregate.ended:
-                await self._take_up()
+            await (self._end_up() if self.aggregate.ended else self._take_up())
             self._opened.set()
         if self.aggregate.ended:
+            await asyncio.sleep(LINGER_S)  # somebody woke it, to keep or discard what was interrupted
             self.leave()
         else:
             await self._beat_until_closed()
+
+    @property
+    def needed(self) -> bool:
+        return self._commands.locked()
 
     async def opened(self) -> None:
         """Returns once every device delivers. Raises Unavailable with the reason when the session failed to open."""
@@ -83,7 +88,8 @@ class RecordingActor(Entity[Recording]):
     async def start_episode(self, command: StartEpisode, episode_id: str) -> dict[str, Any]:
         """Begin an episode; answers {episode_id}. Row 0 is taken a moment after."""
         async with self._commands:
-            await self._used()
+            self._use()
+            self.aggregate.check_open()
             id = command.episode_id or UUID(episode_id)
             started_before = self.aggregate.take is not None
             if not started_before:
@@ -94,7 +100,8 @@ class RecordingActor(Entity[Recording]):
     async def save_episode(self, command: SaveEpisode) -> dict[str, Any]:
         """End the open episode; answers its facts once it is durable and in the dataset."""
         async with self._commands:
-            await self._used()
+            self._use()
+            self.aggregate.check_open()
             if command.episode_id not in self.aggregate.saved:
                 await self._save(command)
             return await self._saved(command.episode_id)
@@ -102,7 +109,7 @@ class RecordingActor(Entity[Recording]):
     async def keep_episode(self, command: KeepEpisode) -> dict[str, Any]:
         """Save what is whole of an interrupted episode."""
         async with self._commands:
-            await self._used()
+            self._use()
             if command.episode_id not in self.aggregate.saved:
                 await self.decide(lambda recording: recording.keep(command, now()))
                 await self._or_interrupt(self._seal_and_publish)
@@ -110,7 +117,7 @@ class RecordingActor(Entity[Recording]):
 
     async def discard_episode(self, episode_id: str) -> dict[str, Any]:
         async with self._commands:
-            await self._used()
+            self._use()
             was_open = self.aggregate.take is not None
             await self._discard(UUID(episode_id))
             if was_open:
@@ -120,7 +127,8 @@ class RecordingActor(Entity[Recording]):
     async def pause(self) -> None:
         """No episode starts by itself until the operator starts one; the open one goes on."""
         async with self._commands:
-            await self._used()
+            self._use()
+            self.aggregate.check_open()
             self._pause.end()
             self._paused = True
 
@@ -176,6 +184,11 @@ class RecordingActor(Entity[Recording]):
             await self.decide(lambda recording: recording.fail(reason, now()))
         else:
             await self.decide(lambda recording: recording.ready(self.run, self.node, now()))
+
+    async def _end_up(self) -> None:
+        """An interrupted episode was being kept when this process was lost."""
+        if self.aggregate.state is RecordingState.SAVING:
+            await self._or_interrupt(self._finish_late, quiet=True)
 
     async def _hold_devices(self) -> None:
         """Wake and keep every device; refuse those whose rows would not fit the dataset's."""
@@ -308,7 +321,8 @@ class RecordingActor(Entity[Recording]):
         await self.decide(lambda recording: recording.interrupt(rows, reason, now()))
 
     async def _stop_parts(self) -> None:
-        await self._parts.stop()
+        if not self.aggregate.ended:  # else they are others' by now
+            await self._parts.stop()
         self._progress = []
 
     # heartbeat
@@ -368,10 +382,9 @@ class RecordingActor(Entity[Recording]):
         last_ns = self._clock.row_ns(rows - 1)
         return max(0.0, (last_ns - time.monotonic_ns()) / 1e9)
 
-    async def _used(self) -> None:
-        """A command's turn came: the session is not idle. Refuses when it has ended, or is another than was seen."""
+    def _use(self) -> None:
+        """A command's turn came: the session is not idle. Refuses when it is another than was seen."""
         self._used_at = time.monotonic()
-        self.aggregate.check_open()
         self.must_match()
 
     # small things
@@ -423,6 +436,7 @@ class RecordingActor(Entity[Recording]):
             joint_names=self._parts.joint_names,
             control_hz=self._parts.control_hz,
             cameras=tuple(self._keys),
+            limits=self.aggregate.limits,
         )
 
 

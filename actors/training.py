@@ -146,6 +146,7 @@ class TrainingActor(Entity[Job]):
             resources_per_worker=command.resources_per_worker or None,
             device=command.device,
             export=command.export,
+            left_out=self.aggregate.left_out,
             **{name: getattr(command, name) for name in copied},
         )
 

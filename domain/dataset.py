@@ -31,6 +31,27 @@ Note = Annotated[str, StringConstraints(max_length=2000)]
 Task = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Limits(BaseModel):
+    """What share of an episode's rows may have been dropped, and stale, before it is suspect: saved, but left out of
+    training unless that is told otherwise. ``strict``: it is not saved but interrupted, to be kept or discarded."""
+
+    model_config = ConfigDict(frozen=True)
+    max_dropped: Share = 0.05
+    max_stale: Share = 0.05
+    strict: bool = False
+
+    def broken_by(self, rows: int, dropped: int, stale: int) -> str | None:
+        """What is wrong with an episode of so many rows, for a person."""
+        found = (("dropped", dropped, self.max_dropped), ("stale", stale, self.max_stale))
+        wrong = [
+            f"{count} of {rows} rows {what} (limit {most:.0%})" for what, count, most in found if count > most * rows
+        ]
+        return ", ".join(wrong) or None
+
+
 class EpisodeFacts(BaseModel):
     """What is known of a saved episode. ``rows`` is its length; fps and durations are measured, not wished for;
     ``sha256`` is that of its manifest, which holds those of its files."""
@@ -293,6 +314,11 @@ class Dataset(Aggregate):
         if changed != known:
             version = self.content_version + (changed.task != known.task)
             self.trigger_event(self.EpisodeChanged, timestamp=at, episode=changed, version=version)
+
+    @property
+    def suspects(self) -> tuple[int, ...]:
+        """The indices of the episodes that broke their session's limits."""
+        return tuple(index for index, episode in enumerate(self.episodes) if episode.suspect is not None)
 
     def episode(self, which: int | UUID) -> EpisodeFacts:
         """By index or id. Raises NotFound."""

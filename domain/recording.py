@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from domain import claims
 from domain.aggregate import Aggregate, Claim, Command, CreateCommand, DomainEvent, Hold, NeedHeld, Release
-from domain.dataset import EpisodeFacts, Note, Tags, Task
+from domain.dataset import EpisodeFacts, Limits, Note, Tags, Task
 from domain.environment import Environment
 from domain.errors import Conflict, Invalid
 
@@ -46,7 +46,7 @@ class Plan(BaseModel):
     episodes: int | None = Field(None, ge=1, le=10_000)
 
 
-class OpenRecording(CreateCommand, Plan):
+class OpenRecording(CreateCommand, Plan, Limits):
     """Opens a session. No ``dataset_id`` is practice: nothing is written. ``fps`` is rows a second."""
 
     environment_id: UUID
@@ -123,6 +123,7 @@ class Recording(Aggregate):
     task: str
     idle_timeout_s: float
     plan: Plan
+    limits: Limits
     camera_ids: list[UUID]
     robot_id: UUID
     tele_operator: str
@@ -135,6 +136,7 @@ class Recording(Aggregate):
     interrupted: dict[UUID, Take]
     saved: dict[UUID, int]
     discarded: frozenset[UUID]
+    ended_as: RecordingState | None
 
     class Event(DomainEvent):
         """Something that happened in a recording session."""
@@ -151,6 +153,7 @@ class Recording(Aggregate):
         robot_id: UUID
         tele_operator: str
         plan: Plan = Plan()
+        limits: Limits = Limits()
 
         def claims(self) -> Iterable[Claim]:
             label = f"recording session {self.originator_id}"
@@ -209,7 +212,7 @@ class Recording(Aggregate):
         episode_index: int
 
         def apply(self, aggregate: "Recording") -> None:
-            aggregate.state, aggregate.take = RecordingState.READY, None
+            aggregate.state, aggregate.take = aggregate.rest, None
             aggregate.saved = {**aggregate.saved, self.episode.episode_id: self.episode_index}
 
     class EpisodeDiscarded(Event):
@@ -218,7 +221,7 @@ class Recording(Aggregate):
 
         def apply(self, aggregate: "Recording") -> None:
             if aggregate.take is not None and aggregate.take.episode_id == self.episode_id:
-                aggregate.state, aggregate.take = RecordingState.READY, None
+                aggregate.state, aggregate.take = aggregate.rest, None
             aggregate.interrupted = _without(aggregate.interrupted, self.episode_id)
             aggregate.discarded = aggregate.discarded | {self.episode_id}
 
@@ -235,14 +238,15 @@ class Recording(Aggregate):
             assert take is not None
             kept = take.model_copy(update={"rows": self.rows, "reason": self.reason})
             aggregate.interrupted = {**aggregate.interrupted, self.episode_id: kept}
-            aggregate.state, aggregate.take = RecordingState.READY, None
+            aggregate.state, aggregate.take = aggregate.rest, None
 
     class Closed(Event):
         TOPIC = "recording.closed"
         reason: str
 
         def apply(self, aggregate: "Recording") -> None:
-            aggregate.state, aggregate.reason = RecordingState.CLOSED, self.reason
+            aggregate.state = aggregate.ended_as = RecordingState.CLOSED
+            aggregate.reason = self.reason
 
         def claims(self) -> Iterable[Claim]:
             return (Release(),)
@@ -251,7 +255,8 @@ class Recording(Aggregate):
         TOPIC = "recording.failed"
 
         def apply(self, aggregate: "Recording") -> None:
-            aggregate.state, aggregate.reason = RecordingState.FAILED, self.reason
+            aggregate.state = aggregate.ended_as = RecordingState.FAILED
+            aggregate.reason = self.reason
 
     def __init__(
         self,
@@ -265,8 +270,10 @@ class Recording(Aggregate):
         robot_id: UUID,
         tele_operator: str,
         plan: Plan,
+        limits: Limits,
     ) -> None:
         self.plan = plan
+        self.limits = limits
         self.project_id = project_id
         self.environment_id = environment_id
         self.dataset_id = dataset_id
@@ -285,6 +292,7 @@ class Recording(Aggregate):
         self.interrupted = {}
         self.saved = {}
         self.discarded = frozenset()
+        self.ended_as = None
 
     @classmethod
     def open(
@@ -306,11 +314,18 @@ class Recording(Aggregate):
             robot_id=robot.robot_id,
             tele_operator=robot.tele_operator.type,
             plan=Plan.model_validate(command.model_dump(include=set(Plan.model_fields))),
+            limits=Limits.model_validate(command.model_dump(include=set(Limits.model_fields))),
         )
 
     @property
     def ended(self) -> bool:
-        return self.state in ENDED
+        """Nothing more can be recorded in it; an interrupted episode of it can still be kept or discarded."""
+        return self.ended_as is not None
+
+    @property
+    def rest(self) -> RecordingState:
+        """Its state while no episode is open."""
+        return self.ended_as or RecordingState.READY
 
     @property
     def rows_planned(self) -> int | None:
@@ -333,7 +348,7 @@ class Recording(Aggregate):
 
     def start(self, episode_id: UUID, command: StartEpisode, at: datetime) -> None:
         match self.state:
-            case RecordingState.READY if not self._knows(episode_id):
+            case RecordingState.READY if not self.knows(episode_id):
                 task = command.task or self.task
                 self.trigger_event(
                     self.EpisodeStarted, timestamp=at, episode_id=episode_id, number=self.number + 1, task=task
@@ -354,8 +369,9 @@ class Recording(Aggregate):
         self.trigger_event(self.EpisodeEnded, timestamp=at, episode_id=command.episode_id, rows=rows, **fields)
 
     def keep(self, command: KeepEpisode, at: datetime) -> None:
-        """Save an interrupted episode as far as it is whole."""
-        self._must_be_idle()
+        """Save an interrupted episode as far as it is whole; of an ended session too."""
+        if self.state is not self.rest or self.state is RecordingState.OPENING:
+            raise Conflict(f"This needs an idle session; it is {self.state}.")
         take = self.interrupted.get(command.episode_id)
         if take is None:
             raise Conflict(f"Episode {command.episode_id} is not an interrupted one of this session.")
@@ -374,7 +390,6 @@ class Recording(Aggregate):
     def discard(self, episode_id: UUID, at: datetime) -> None:
         if episode_id in self.discarded:
             return
-        self.check_open()
         if episode_id not in self.interrupted:
             self._must_have_open(episode_id)
         self.trigger_event(self.EpisodeDiscarded, timestamp=at, episode_id=episode_id)
@@ -406,13 +421,9 @@ class Recording(Aggregate):
         if self.ended:
             raise Conflict(f"The session is {self.state}: {self.reason}. Open a new one.")
 
-    def _knows(self, episode_id: UUID) -> bool:
+    def knows(self, episode_id: UUID) -> bool:
+        """Whether it has ended, in one way or another."""
         return episode_id in self.saved or episode_id in self.discarded or episode_id in self.interrupted
-
-    def _must_be_idle(self) -> None:
-        self.check_open()
-        if self.state is not RecordingState.READY:
-            raise Conflict(f"This needs an idle session; it is {self.state}.")
 
     def _must_have_open(self, episode_id: UUID) -> None:
         self.check_open()

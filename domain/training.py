@@ -46,7 +46,8 @@ class Device(Command):
 class Train(CreateCommand):
     """A policy to train. ``max_steps`` are optimizer steps; ``val_split`` is the share of episodes held out;
     ``resources_per_worker`` are Ray's names and amounts. A ``device`` binds the workers to the node that has it; each
-    claims a whole card unless ``resources_per_worker`` says otherwise, and which card of the node is Ray's choice."""
+    claims a whole card unless ``resources_per_worker`` says otherwise, and which card of the node is Ray's choice.
+    Episodes that broke their session's limits are left out unless ``include_suspect``."""
 
     project_id: UUID
     dataset_id: UUID
@@ -62,6 +63,7 @@ class Train(CreateCommand):
     checkpoint_every: int = Field(100, ge=1)
     policy_args: dict[str, Any] = Field(default_factory=dict)
     seed: int = Field(0, ge=0, lt=2**31)
+    include_suspect: bool = False
     export: tuple[Backend, ...] = ("torch", "onnx", "openvino")
 
 
@@ -87,6 +89,7 @@ class Job(Aggregate):
     dataset_version: int | None
     model_id: UUID
     payload: dict[str, Any]
+    left_out: tuple[int, ...]
     status: JobStatus
     attempt: int
     run: UUID | None
@@ -98,7 +101,8 @@ class Job(Aggregate):
         """Something that happened to a job."""
 
     class Submitted(Event, CanInitAggregate[UUID]):
-        """``payload`` is the command as it was sent; ``model_id`` the model that is made, or evaluated."""
+        """``payload`` is the command as sent; ``model_id`` the model that is made, or evaluated; ``left_out`` the
+        indices of the episodes in ``dataset_version`` that are not learned from."""
 
         TOPIC = "job.submitted"
         project_id: UUID
@@ -107,6 +111,7 @@ class Job(Aggregate):
         dataset_version: int | None
         model_id: UUID
         payload: dict[str, Any]
+        left_out: tuple[int, ...] = ()
 
         def claims(self) -> Iterable[Claim]:
             label = f"{self.type} job {self.originator_id}"
@@ -191,7 +196,9 @@ class Job(Aggregate):
         dataset_version: int | None,
         model_id: UUID,
         payload: dict[str, Any],
+        left_out: tuple[int, ...],
     ) -> None:
+        self.left_out = left_out
         self.project_id = project_id
         self.type = type
         self.dataset_id = dataset_id
@@ -211,6 +218,13 @@ class Job(Aggregate):
             raise Invalid("The dataset belongs to another project.", code="unknown_dataset")
         if not dataset.episodes:
             raise Invalid("The dataset has no episodes yet; record some first.", code="dataset_empty")
+        left_out = () if command.include_suspect else dataset.suspects
+        if len(left_out) == len(dataset.episodes):
+            first = dataset.episodes[0].suspect
+            raise Invalid(
+                f"All episodes are suspect (the first: {first}). Record better ones, or set include_suspect.",
+                code="dataset_suspect",
+            )
         return cls._create(
             cls.Submitted,
             id=id,
@@ -221,6 +235,7 @@ class Job(Aggregate):
             dataset_version=dataset.content_version,
             model_id=model_id,
             payload=command.model_dump(mode="json", exclude={"id"}),
+            left_out=left_out,
         )
 
     @classmethod
@@ -236,6 +251,7 @@ class Job(Aggregate):
             dataset_version=None,
             model_id=model.id,
             payload=command.model_dump(mode="json", exclude={"id"}),
+            left_out=(),
         )
 
     @property

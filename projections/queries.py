@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, and_, bindparam, case, func, or_, select
 
+from domain.dataset import Limits
 from domain.errors import NotFound
 from domain.recording import Plan, RecordingState
 from projections import tables as t
@@ -38,6 +39,7 @@ _RECORDING = (
     "created_at",
     "plan",
 )
+_OPTIONS = Plan().model_dump() | Limits().model_dump()
 _TAKE = ("recording_id", "id", "number", "task", "rows", "reason", "started_at")
 _JOB_WORK = ("id", "project_id", "type", "status", "progress", "message", "reason", "attempt", "extra_info", "payload")
 _JOB = (*_JOB_WORK, "created_at", "start_time", "end_time", "model_id")
@@ -253,7 +255,7 @@ def _recording(row: Row, interrupted: list[Row]) -> Row:
     shown = pick(row, (*_RECORDING, "state", "episodes_saved"))
     shown["episode"] = _open_episode(row) if row["state"] in _OPEN else None
     shown["interrupted"] = [_take(take) for take in interrupted]
-    return shown | (shown.pop("plan") or Plan().model_dump())
+    return shown | (shown.pop("plan") or _OPTIONS)
 
 
 def _open_episode(row: Row) -> Row:

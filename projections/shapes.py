@@ -148,7 +148,7 @@ class InterruptedEpisode(Shape):
 
 
 class Recording(Shape):
-    """``episodes``: so many are recorded by themselves, ``reset_time_s`` apart."""
+    """``episodes``: so many are recorded by themselves, ``reset_time_s`` apart. The limits are shares of rows."""
 
     id: UUID
     project_id: UUID
@@ -165,6 +165,9 @@ class Recording(Shape):
     episode_time_s: float | None
     reset_time_s: float | None
     episodes: int | None
+    max_dropped: float
+    max_stale: float
+    strict: bool
     created_at: AwareDatetime
 
 

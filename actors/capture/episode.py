@@ -76,7 +76,8 @@ def seal(
     kill in between leaves the take as it was.
 
     ``meta`` is what ``open_take`` noted, with success, tags and note filled in. Raises Conflict if the parts do not
-    hold the same rows, Invalid if there are none or a video does not decode, NotFound, StorageFull, Unavailable."""
+    hold the same rows or they break strict limits, Invalid if there are none or a video does not decode, NotFound,
+    StorageFull, Unavailable."""
     dataset_folder = take_folder.parent.parent
     target = episode_folder(dataset_folder, meta.episode_id)
     with storage_errors("save the episode"), exclusive(dataset_folder / LOCK_FILE):
@@ -126,6 +127,8 @@ def _build(take_folder: Path, target: Path, meta: EpisodeMeta, rows: int, *, int
         for part, log in logs.items():
             write_log(log, staging / ROWS_FILE if part == robot.PART else staging / "times" / f"{part}.parquet")
         manifest = describe(staging, meta, logs, interrupted=interrupted)
+        if manifest.suspect and meta.limits and meta.limits.strict and not interrupted:
+            raise Conflict(f"The episode is not saved: {manifest.suspect}. Keep it as interrupted, or discard it.")
         for name in manifest.files:
             fsync_path(staging / name)
         write_bytes(staging / EPISODE_FILE, manifest.model_dump_json(indent=1).encode())

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from actors.capture.report import TakeReport
 from actors.capture.rows import PART
 from actors.capture.stats import Stats
-from domain.dataset import EpisodeFacts
+from domain.dataset import EpisodeFacts, Limits
 from domain.errors import Conflict, NotFound
 
 TAKE_FILE = "take.json"
@@ -49,6 +49,7 @@ class EpisodeMeta(BaseModel):
     joint_names: tuple[str, ...] = Field(min_length=1)
     control_hz: float = Field(gt=0)
     cameras: tuple[CameraKey, ...]
+    limits: Limits | None = None
     success: bool | None = None
     tags: tuple[str, ...] = ()
     note: str = ""
@@ -82,6 +83,12 @@ class EpisodeManifest(BaseModel):
     stats: dict[str, Stats]
     files: dict[str, str]
     size_bytes: int
+
+    @property
+    def suspect(self) -> str | None:
+        """Why it is better not learned from; None when it kept its session's limits, or had none."""
+        limits = self.meta.limits
+        return None if limits is None else limits.broken_by(self.rows, self.dropped, self.stale)
 
 
 def feature_keys(names: Iterable[str]) -> list[str]:
@@ -136,6 +143,7 @@ def read_facts(episode_folder: Path) -> EpisodeFacts:
         success=meta.success,
         tags=meta.tags,
         note=meta.note,
+        suspect=manifest.suspect,
     )
 
 

@@ -1,6 +1,6 @@
 """A LeRobot dataset for training, its pictures read from the frame cache. Imported by training workers only (torch)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +59,14 @@ class CachedDataset(_LeRobotDatasetAdapter):  # type: ignore[misc]
         return torch.from_numpy(pictures).float().div_(255)
 
 
-def datamodule(root: Path, episodes: int, frames: Frames, **options: Any) -> DataModule:
-    """Training and validation data, split by whole episodes. ``options``: batch_size, num_workers, val_split, seed.
+def datamodule(root: Path, episodes: Sequence[int], frames: Frames, **options: Any) -> DataModule:
+    """Training and validation data of these episodes, split by whole ones. ``options``: batch_size, num_workers,
+    val_split, seed.
 
     Without ``frames`` the library decodes the videos for every sample. Raises TrainFailed if there is too little data.
     """
     held_out = _held_out(episodes, options["val_split"], options["seed"])
-    training = _dataset(root, [episode for episode in range(episodes) if episode not in held_out], frames)
+    training = _dataset(root, [episode for episode in episodes if episode not in held_out], frames)
     _check_enough(len(training), options["batch_size"])
     return DataModule(
         train_dataset=training,
@@ -81,11 +82,11 @@ def _dataset(root: Path, episodes: list[int], frames: Frames) -> _LeRobotDataset
     return _LeRobotDatasetAdapter(repo_id=root.name, root=root, episodes=episodes, video_backend="pyav")
 
 
-def _held_out(episodes: int, val_split: float, seed: int) -> list[int]:
+def _held_out(episodes: Sequence[int], val_split: float, seed: int) -> list[int]:
     """At least one episode, drawn by ``seed``, if a split is asked for and there are two to split."""
-    if val_split <= 0 or episodes < 2:
+    if val_split <= 0 or len(episodes) < 2:
         return []
-    count = max(1, int(episodes * val_split))
+    count = max(1, int(len(episodes) * val_split))
     return sorted(np.random.default_rng(seed).choice(episodes, count, replace=False).tolist())
 
 

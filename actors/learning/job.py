@@ -50,7 +50,7 @@ class TrainSpec:
     """One training run. ``dataset_root`` is a published LeRobot v3 folder, ``policy_args`` come from
     ``policies.validate``. ``resources_per_worker`` is Ray's ({"CPU": 2} or {"GPU": 1}); without it a worker claims the
     ``device``, or one CPU of Ray but computes with all of the machine's cores. ``cache_root`` holds decoded frames,
-    shared by jobs."""
+    shared by jobs; ``left_out`` are the indices of episodes that are not learned from."""
 
     job_id: str
     dataset_root: Path
@@ -63,6 +63,7 @@ class TrainSpec:
     num_workers: int | Literal["auto"] = 0
     val_split: float = 0.1
     seed: int = 0
+    left_out: tuple[int, ...] = ()
     train_workers: int = 1
     resources_per_worker: dict[str, float] | None = None
     device: Device | None = None

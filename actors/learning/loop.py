@@ -107,7 +107,7 @@ def _data(spec: TrainSpec, info: DatasetInfo, frames: "dict[str, NDArray[Any]]")
 
     return datamodule(
         spec.dataset_root,
-        info.episodes,
+        [episode for episode in range(info.episodes) if episode not in spec.left_out],
         frames,
         batch_size=spec.batch_size,
         num_workers=spec.num_workers,

@@ -101,15 +101,16 @@ async def save_episode(project_id: UUID, recording_id: UUID, command: SaveEpisod
     "/{recording_id}:discard_episode", summary="Discard an episode", **answers(200, EpisodeNamed, versioned=False)
 )
 async def discard_episode(project_id: UUID, recording_id: UUID, command: DiscardEpisode, write: Writing) -> Response:
-    return await _ask(write, project_id, recording_id, "discard_episode", str(command.episode_id))
+    """The open one, or an interrupted one, also of a session that has ended."""
+    return await _clear(write, project_id, recording_id, command.episode_id, "discard_episode", str(command.episode_id))
 
 
 @router.post(
     "/{recording_id}:keep", summary="Keep an interrupted episode", **answers(200, SavedEpisode, versioned=False)
 )
 async def keep_episode(project_id: UUID, recording_id: UUID, command: KeepEpisode, write: Writing) -> Response:
-    """Saves what is whole of an interrupted episode."""
-    return await _ask(write, project_id, recording_id, "keep_episode", command)
+    """Saves what is whole of an interrupted episode, also of a session that has ended."""
+    return await _clear(write, project_id, recording_id, command.episode_id, "keep_episode", command)
 
 
 @router.post("/{recording_id}:pause", summary="Let no episode start by itself", **answers(200, shapes.Recording))
@@ -139,9 +140,25 @@ async def _ask(
 ) -> Response:
     """A session that has ended refuses here: its owner would be woken only to say the same."""
     write.load(Recording, recording_id, project_id).check_open()
+    return await _told(write, recording_id, method, *args, status=status)
+
+
+async def _clear(
+    write: Writing, project_id: UUID, recording_id: UUID, episode_id: UUID, method: str, *args: Any
+) -> Response:
+    """Of a session that has ended, what was interrupted in it; the process that ends with it may just be met."""
+    session = write.load(Recording, recording_id, project_id)
+    if not session.knows(episode_id):
+        session.check_open()
+    return await _told(write, recording_id, method, *args, repeatable=True)
+
+
+async def _told(
+    write: Writing, recording_id: UUID, method: str, *args: Any, status: int = 200, repeatable: bool = False
+) -> Response:
     return await write.ask(
         status,
-        partial(write.command, Recording, recording_id, method, *args, timeout_s=SAVE_S),
+        partial(write.command, Recording, recording_id, method, *args, timeout_s=SAVE_S, repeatable=repeatable),
         version=lambda: write.gateway.load(Recording, recording_id).version,
     )
 

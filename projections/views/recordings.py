@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 
 from domain.aggregate import DomainEvent
+from domain.dataset import Limits
 from domain.project import Project
 from domain.recording import Plan, Recording, RecordingState
 from projections.changes import Change, Drop, Patch, Put, Row, patch, touched
@@ -73,8 +74,15 @@ def _opened(event: Recording.Opened) -> Row:
         "reason": None,
         "source": "none" if event.tele_operator == "none" else "teleoperation",
         "created_at": rfc3339(event.timestamp),
-        "plan": None if event.plan == Plan() else event.plan.model_dump(),
+        "plan": _options(event),
     }
+
+
+def _options(event: Recording.Opened) -> Row | None:
+    """What was asked for beyond what every session does."""
+    if (event.plan, event.limits) == (Plan(), Limits()):
+        return None
+    return event.plan.model_dump() | event.limits.model_dump()
 
 
 def _started(event: Recording.EpisodeStarted) -> Row:

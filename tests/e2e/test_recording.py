@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 import numpy as np
@@ -270,3 +270,56 @@ def _read_all(terminal: int, said: bytearray) -> None:
     with suppress(OSError):  # closed
         while more := os.read(terminal, 4096):
             said += more
+
+
+def test_who_hangs_up_starts_and_saves_an_episode_all_the_same(server: Server, cell: Cell) -> None:
+    """Cut off at moments from the first step of a command to its last; the retry with the same key says what came."""
+    session, hung_up = open_session(server.api, cell), 0
+    for number, cut_s in enumerate((0.01, 0.03, 0.06, 0.1, 0.15, 0.25)):
+        started, cut = _cut_off(server, f"{session}:start_episode", {}, cut_s)
+        assert started.status_code == 201, started.text
+        episode = started.json()["episode_id"]
+        hung_up += cut
+        wait_until(server.api, session, lambda found: ((found["episode"] or {}).get("row") or 0) > 3)
+        saved, cut = _cut_off(server, f"{session}:save_episode", {"episode_id": episode}, cut_s)
+        assert saved.status_code == 200, saved.text
+        assert saved.json()["episode_index"] == number
+        hung_up += cut
+    assert hung_up >= 4  # else nothing was tried
+    assert server.api.get(session)["interrupted"] == []
+    server.api.post(f"{session}:close")
+    assert len(server.api.get(f"/dataset/{cell.dataset}/episodes")) == number + 1
+
+
+def _cut_off(server: Server, path: str, body: dict[str, Any], cut_s: float) -> tuple[httpx.Response, bool]:
+    """The answer to a retry of a request whose client was gone after ``cut_s``, if it was."""
+    key, address = {"Idempotency-Key": str(uuid4())}, f"{server.url}/api{path}"
+    with httpx.Client(timeout=60) as client:
+        client.get(f"{server.url}/api/ready")
+        cut = False
+        try:
+            client.post(address, json=body, headers=key, timeout=cut_s)
+        except httpx.TimeoutException:
+            cut = True
+    return httpx.post(address, json=body, headers=key, timeout=60), cut
+
+
+def test_what_was_open_when_a_session_was_closed_is_kept_or_discarded_afterwards(server: Server, cell: Cell) -> None:
+    session, open_ones = open_session(server.api, cell), list[str]()
+    for _ in range(2):
+        open_ones.append(server.api.post(f"{session}:start_episode")["episode_id"])
+        wait_until(server.api, session, lambda found: ((found["episode"] or {}).get("row") or 0) > 5)
+        server.api.post(f"{session}:close")
+        if len(open_ones) == 1:
+            first, session = session, open_session(server.api, cell)
+    kept = server.api.post(f"{first}:keep", {"episode_id": open_ones[0]})
+    assert kept["episode_index"] == 0
+    server.api.post(f"{session}:discard_episode", {"episode_id": open_ones[1]})
+    for ended in (first, session):
+        assert (found := server.api.get(ended))["state"] == "closed"
+        assert found["interrupted"] == []
+    assert [episode["id"] for episode in server.api.get(f"/dataset/{cell.dataset}/episodes")] == open_ones[:1]
+    takes = server.storage / "datasets" / cell.dataset / "takes"
+    assert not list(takes.glob("[!.]*"))
+    free = open_session(server.api, cell)  # neither took a device
+    server.api.post(f"{free}:close")

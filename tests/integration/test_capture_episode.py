@@ -21,6 +21,7 @@ from actors.capture.take import CameraTake, log_path, video_path
 from actors.capture.video import whole_rows
 from actors.devices.base import Sample
 from actors.devices.ring import Ring
+from domain.dataset import Limits
 from domain.errors import Conflict, Invalid, NotFound
 from tests.integration.test_capture_kit import (
     FPS,
@@ -127,6 +128,32 @@ def test_parts_that_differ_are_not_sealed_and_the_take_stays(tmp_path):
     with pytest.raises(Conflict, match="whole on disk"):
         seal(folder, about, reports)
     assert open_takes(tmp_path) == [folder]
+
+
+def spoil(log: Path, flag: str, rows: int) -> None:
+    """Let the first rows of a part be what they were not."""
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    for line in lines[:rows]:
+        line[flag] = True
+    log.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+
+
+@pytest.mark.parametrize("flag", ["stale", "dropped"])
+def test_an_episode_that_breaks_its_limits_is_suspect_and_a_strict_one_stays_a_take(tmp_path, flag):
+    most = int(ROWS * 0.2)
+    limits = Limits(max_dropped=0.2, max_stale=0.2)
+    for spoiled, suspect in ((most, None), (most + 1, f"{most + 1} of {ROWS} rows {flag} (limit 20%)")):
+        folder, about, reports = taken(tmp_path / str(spoiled))
+        about = about.model_copy(update={"limits": limits})
+        spoil(log_path(folder, "top"), flag, spoiled)
+        assert seal(folder, about, reports).suspect == suspect
+    folder, about, reports = taken(tmp_path)
+    about = about.model_copy(update={"limits": limits.model_copy(update={"strict": True})})
+    spoil(log_path(folder, "top"), flag, spoiled)
+    with pytest.raises(Conflict, match=f"not saved: {spoiled} of {ROWS} rows {flag}"):
+        seal(folder, about, reports)
+    assert open_takes(tmp_path) == [folder]
+    assert seal(folder, about).suspect == suspect  # kept as interrupted, because somebody wants it
 
 
 def test_a_torn_take_is_salvaged_to_its_shortest_part(tmp_path):

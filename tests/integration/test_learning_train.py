@@ -182,11 +182,12 @@ def test_letterbox_is_the_policys_own(cluster: None) -> None:
 
 
 def test_data_is_split_by_episodes_and_must_fill_a_batch(spec: TrainSpec, cluster: None) -> None:
-    def split(episodes: int, val_split: float, batch_size: int) -> tuple[int, int]:
+    def split(episodes: int | list[int], val_split: float, batch_size: int) -> tuple[int, int]:
         from actors.learning.dataset import datamodule
 
         options = {"batch_size": batch_size, "num_workers": 0, "val_split": val_split, "seed": 3}
-        module = datamodule(spec.dataset_root, episodes, {}, **options)
+        chosen = range(episodes) if isinstance(episodes, int) else episodes
+        module = datamodule(spec.dataset_root, chosen, {}, **options)
         return len(module.train_dataset) // ROWS, len(module.val_eval_dataset or []) // ROWS
 
     task = ray.remote(split)
@@ -194,6 +195,7 @@ def test_data_is_split_by_episodes_and_must_fill_a_batch(spec: TrainSpec, cluste
     assert ray.get(task.remote(EPISODES, 0.1, 8)) == (3, 1)
     assert ray.get(task.remote(EPISODES, 0.0, 8)) == (4, 0)
     assert ray.get(task.remote(1, 0.5, 8)) == (1, 0)
+    assert ray.get(task.remote([1, 3], 0.5, 8)) == (1, 1)
     with pytest.raises(TrainFailed, match="90 rows to train on, fewer than one batch of 91"):
         ray.get(task.remote(EPISODES, 0.1, 91))
 

@@ -31,6 +31,7 @@ class RecordingMachine(AggregateMachine[Recording]):
     def __init__(self) -> None:
         super().__init__()
         self.at_the_end: list[Any] = []
+        self.interrupted_then: set[Any] = set()
 
     @rule()
     def ready(self) -> None:
@@ -90,10 +91,20 @@ class RecordingMachine(AggregateMachine[Recording]):
         assert len(set.union(*groups)) == sum(map(len, groups))
 
     @invariant()
-    def an_ended_session_never_changes(self) -> None:
+    def in_an_ended_session_only_what_was_interrupted_is_cleared_up(self) -> None:
         if self.aggregate.ended:
             self.at_the_end = self.at_the_end or list(self.events)
-            assert self.events == self.at_the_end
+            self.interrupted_then = self.interrupted_then or set(self.aggregate.interrupted)
+            assert self.events[: len(self.at_the_end)] == self.at_the_end
+            for event in self.events[len(self.at_the_end) :]:
+                assert type(event).__name__ in (
+                    "EpisodeEnded",
+                    "EpisodeSaved",
+                    "EpisodeDiscarded",
+                    "EpisodeInterrupted",
+                )
+                assert _episode_of(event) in self.interrupted_then
+            assert self.aggregate.state in (RecordingState.CLOSED, RecordingState.FAILED, RecordingState.SAVING)
 
     @invariant()
     def what_was_saved_is_what_was_to_be_saved(self) -> None:
@@ -108,6 +119,10 @@ class RecordingMachine(AggregateMachine[Recording]):
         if self.aggregate.state is RecordingState.SAVING:
             assert self.aggregate.take is not None
             assert self.aggregate.take.rows
+
+
+def _episode_of(event: Any) -> Any:
+    return event.episode.episode_id if isinstance(event, Recording.EpisodeSaved) else event.episode_id
 
 
 TestRecording = RecordingMachine.TestCase
@@ -189,11 +204,25 @@ def test_a_failed_session_stays_failed_whatever_comes_late(session: Recording, a
         session.fail("no camera", at)
     session.interrupt(3, "no camera", at)
     session.fail("no camera", at)
-    with pytest.raises(Conflict, match="no camera"):
-        session.discard(CAMERA, at)
     with pytest.raises(Conflict, match="No episode is open"):
         session.interrupt(3, "late", at)
+    with pytest.raises(Conflict, match="no camera"):
+        session.discard(ROBOT, at)
     assert session.state is RecordingState.FAILED
+
+
+def test_what_was_interrupted_is_kept_or_discarded_after_the_end_too(session: Recording, at: Any) -> None:
+    for episode in (CAMERA, ROBOT):
+        session.start(episode, StartEpisode(), at)
+        session.interrupt(3, "closed", at)
+    session.close("on request", at)
+    session.discard(ROBOT, at)
+    session.keep(KeepEpisode(episode_id=CAMERA), at)
+    assert (session.state, session.ended) == (RecordingState.SAVING, True)
+    session.saved_as(facts("any", episode_id=CAMERA), 0, at)
+    assert (session.state, session.interrupted) == (RecordingState.CLOSED, {})
+    with pytest.raises(Conflict, match="on request"):
+        session.check_open()
 
 
 @pytest.mark.parametrize(

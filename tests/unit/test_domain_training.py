@@ -120,6 +120,18 @@ def test_a_dataset_that_cannot_be_trained_on_is_refused() -> None:
         Job.train(THING, OTHERS[2], _train(), foreign, BEGINNING)
 
 
+def test_suspect_episodes_are_left_out_unless_they_are_asked_for() -> None:
+    made = CreateDataset(name="d", project_id=PROJECT, environment_id=OTHERS[0])
+    dataset = Dataset.create(OTHERS[1], made, BEGINNING)
+    for index, suspect in enumerate(("1 of 2 rows stale", None, "2 of 2 rows dropped")):
+        dataset.add_episode(facts(str(index), suspect=suspect), BEGINNING)
+    assert Job.train(THING, OTHERS[2], _train(), dataset, BEGINNING).left_out == (0, 2)
+    assert Job.train(THING, OTHERS[2], _train(include_suspect=True), dataset, BEGINNING).left_out == ()
+    dataset.delete_episodes([1], BEGINNING)
+    with pytest.raises(Invalid, match=r"All episodes are suspect \(the first: 1 of 2 rows stale\)"):
+        Job.train(THING, OTHERS[2], _train(), dataset, BEGINNING)
+
+
 @pytest.mark.parametrize("field", [{"max_steps": 0}, {"batch_size": 257}, {"val_split": 1.0}, {"nonsense": 1}])
 def test_a_command_out_of_range_is_refused(field: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(field))):
