@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 from domain.aggregate import DomainEvent
 
 ANONYMOUS, SYSTEM = "anonymous", "system"
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 

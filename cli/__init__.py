@@ -52,8 +52,9 @@ def demo(
     """Record, train, export and evaluate in the simulated cell, with the server that runs or one of its own."""
     from client.demo import DemoOptions, run_demo
 
-    with _server(settings()) as url:
-        run_demo(url, DemoOptions(steps, episodes, rollouts), out)
+    with _server(settings()) as (url, ours):
+        later = " (this server ends now; ./run.sh starts one)" if ours else ""
+        run_demo(url, DemoOptions(steps, episodes, rollouts), out, later)
 
 
 @app.command()
@@ -70,7 +71,7 @@ def record(
     from client.bench import BenchOptions, record_at_the_bench
 
     options = BenchOptions(dataset, task, fps, episodes, episode_time, reset_time)
-    with _server(settings()) as url, Bars(out) as bars:
+    with _server(settings()) as (url, _), Bars(out) as bars:
         record_at_the_bench(url, options, bars, out.bell)
 
 
@@ -108,7 +109,7 @@ def _seed_model() -> None:
     from client.demo import Cell, sample_model
 
     cell = Cell(*(str(sample_id(thing)) for thing in ("project", "environment", "dataset")))
-    with _server(settings()) as url:
+    with _server(settings()) as (url, _):
         out.print(sample_model(url, cell, out))
 
 
@@ -158,13 +159,13 @@ def openapi() -> None:
 
 
 @contextmanager
-def _server(config: Settings) -> Iterator[str]:
-    """The server that runs, or one of our own for as long as it is needed."""
+def _server(config: Settings) -> Iterator[tuple[str, bool]]:
+    """The address of the server that runs, or of one of our own for as long as it is needed, and whether it is ours."""
     from client.api import Api
 
     url = config.address
     if Api(url).is_up():
-        yield url
+        yield url, False
         return
     log = config.storage_dir / SERVER_LOG
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -176,7 +177,7 @@ def _server(config: Settings) -> Iterator[str]:
         )
     try:
         _await_start(config, process, log)
-        yield url
+        yield url, True
     finally:
         process.terminate()
         process.wait(15)

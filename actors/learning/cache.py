@@ -196,7 +196,7 @@ def _decode(file: Path, spans: list[_Span], fps: int, camera: str) -> Iterator[t
                     yield row, frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
     except av.FFmpegError as error:
         where = f"{camera}, episode {spans[0].episode} and on"
-        raise BrokenDataset(f"A video cannot be read ({where}): {error.strerror}; repair the dataset.") from error
+        raise BrokenDataset(f"A video cannot be read ({where}): {error.strerror}; delete that episode.") from error
     if pending:
         raise _missing(spans, min(pending.values()), len(pending), camera)
 

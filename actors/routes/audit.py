@@ -11,7 +11,7 @@ from actors import codec
 from actors.gateway import Gateway
 from actors.history import Wanted, find
 from actors.log import KINDS
-from actors.routes.position import AT
+from actors.routes.position import AT, SHOWS_PAST
 from domain.errors import Invalid, NotFound
 from projections.paging import MAX_LIMIT, Rows
 from projections.routes.replies import COUNTED, many
@@ -71,6 +71,8 @@ async def _listed(
 ) -> Response:
     gateway: Gateway = request.app.state.gateway
     until = request.scope.get("state", {}).get(AT)
+    if until is not None:
+        request.scope["state"][SHOWS_PAST] = True
     rows = await asyncio.to_thread(_found, gateway, wanted._replace(until=until), start, limit)
     if else_missing is not None and not rows.total:
         raise else_missing

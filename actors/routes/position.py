@@ -8,8 +8,9 @@ from actors.gateway import Gateway
 from domain.errors import GetiActionError
 
 HEADER = "X-Log-Position"
-AT = "at"
-"""Where in the request's state a middleware inside notes that the answer shows an earlier position."""
+AT, SHOWS_PAST = "at", "shows_past"
+"""Where in the request's state a middleware inside notes for which position it was asked, and the route that its answer
+shows that one (what has no past, as health, shows how things are)."""
 
 
 class LogPosition:
@@ -25,7 +26,7 @@ class LogPosition:
 
         async def told(message: Message) -> None:
             if message["type"] == "http.response.start" and newest is not None:
-                MutableHeaders(scope=message).setdefault(HEADER, str(state.get(AT, newest)))
+                MutableHeaders(scope=message).setdefault(HEADER, str(state[AT] if SHOWS_PAST in state else newest))
             await send(message)
 
         await self._app(scope, receive, told)

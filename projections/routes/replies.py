@@ -19,7 +19,10 @@ from projections.paging import MAX_CURSOR, MAX_LIMIT, Page, Rows
 
 def reading(request: Request) -> Connection:
     """A connection, for one ``with``, to the tables; as they were, when the request asks for a position (`?at=`)."""
-    return (_past(request) or cast("Engine", request.app.state.engine)).connect()
+    past = _past(request)
+    if past is not None:
+        request.scope["state"]["shows_past"] = True
+    return (past or cast("Engine", request.app.state.engine)).connect()
 
 
 def is_past(request: Request) -> bool:

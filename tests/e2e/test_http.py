@@ -237,6 +237,9 @@ def test_health_says_how_things_stand(http: httpx.Client) -> None:
     assert set(health["views"].values()) == {health["log"]["position"]}
     assert health["status"] == ("degraded" if health["problems"] else "ok")
     assert http.get("/api/ready").status_code == 204
+    now = http.get("/api/health?at=1")  # has no past, and does not say that it shows one
+    assert int(now.headers["X-Log-Position"]) >= health["log"]["position"]
+    assert http.get("/api/projects?at=1").headers["X-Log-Position"] == "1"
 
 
 def test_settings_tell_no_secret_and_no_path(server: Server, http: httpx.Client) -> None:

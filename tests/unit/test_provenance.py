@@ -25,7 +25,10 @@ def test_a_trace_correlates_what_has_no_id_of_its_own() -> None:
     assert of_request({"traceparent": TRACEPARENT}).correlation_id == TRACE
 
 
-@pytest.mark.parametrize("bad", ["", "x", TRACEPARENT.upper(), TRACEPARENT + "-more", "00-" + TRACE])
+INVALID = (f"ff{TRACEPARENT[2:]}", f"00-{'0' * 32}-{'1' * 16}-01", f"00-{TRACE}-{'0' * 16}-01")
+
+
+@pytest.mark.parametrize("bad", ["", "x", TRACEPARENT.upper(), TRACEPARENT + "-more", "00-" + TRACE, *INVALID])
 def test_a_traceparent_that_cannot_be_read_is_dropped(bad: str) -> None:
     assert of_request({"traceparent": bad}).traceparent is None
 
