@@ -1,5 +1,6 @@
 """The main job over HTTP with a real server: sessions, episodes, and what a kill -9 leaves of them."""
 
+import json
 import os
 import subprocess
 import threading
@@ -50,15 +51,19 @@ def _lerobot(root: Path) -> Any:
 
 
 def _check_pictures(episode: Path, dataset: Any, offset: int, rows: int) -> None:
-    """Each row's decoded picture is the renderer's picture of the cell at that row's capture."""
+    """Each row's decoded picture is the renderer's picture of the cell at that row's capture, and that capture is the
+    row's: not after it, and no older than it may be without being called stale."""
     from actors.devices.cell import render
 
     samples = pq.read_table(episode / "rows.parquet").to_pylist()
     states = {sample["captured_ns"]: sample for sample in samples}
     captures = pq.read_table(episode / "times" / "top.parquet").to_pylist()
     assert len(samples) == len(captures) == rows
-    compared = 0
+    compared, t0_ns = 0, json.loads((episode / "episode.json").read_text())["meta"]["t0_ns"]
     for row, capture in enumerate(captures):
+        age_ns = t0_ns + row * 10**9 // FPS - capture["captured_ns"]
+        assert age_ns == capture["age_ns"] >= 0
+        assert capture["stale"] == (age_ns > 1.5 * 10**9 / FPS)
         item = dataset[offset + row]
         assert np.allclose(item["observation.state"], samples[row]["observation.state"])
         assert np.allclose(item["action"], samples[row]["action"])
