@@ -1,5 +1,6 @@
 """What queries want to know of a dataset's versions, read from the files."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,12 @@ from actors.capture.lerobot_meta import DATA_PATH, VIDEO_PATH, read_episodes
 from actors.capture.lerobot_v3 import current_version
 from actors.capture.tables import ACTION, STATE
 from domain.errors import NotFound
+
+VIDEO = re.compile(r"videos/[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}/chunk-\d{3,9}/file-\d{3,9}\.mp4", re.ASCII)
+NO_VIDEO = (
+    "The newest version of this dataset has no such video. Its videos are named as in LeRobot's folder: "
+    "videos/observation.images.<camera>/chunk-000/file-000.mp4, one file an episode."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,28 @@ class EpisodeRows:
 def versions(dataset_folder: Path) -> list[int]:
     """All published versions, oldest first."""
     return sorted(int(path.name) for path in dataset_folder.glob("versions/[0-9]*"))
+
+
+def newest(dataset_folder: Path) -> Path:
+    """The folder of the newest version. Who holds on to it sees that version whole, whatever is published meanwhile.
+
+    Raises NotFound before the first."""
+    number = current_version(dataset_folder)
+    if number is None:
+        raise NotFound("This dataset has no files yet: save an episode into it first.", code="version_not_found")
+    return dataset_folder / "versions" / str(number)
+
+
+def video_file(dataset_folder: Path, name: str) -> Path:
+    """A video of the newest version by its path in LeRobot's folder.
+
+    Raises NotFound, also for what is no video and what lies elsewhere: a version is made without symlinks, so that
+    ``..`` and a link are the ways out of it."""
+    path = newest(dataset_folder) / name
+    steps = [path, *path.parents][: name.count("/") + 1]
+    if not VIDEO.fullmatch(name) or any(step.is_symlink() for step in steps) or not path.is_file():
+        raise NotFound(NO_VIDEO, code="video_not_found")
+    return path
 
 
 def list_episodes(dataset_folder: Path, version: int | None = None) -> list[EpisodeEntry]:

@@ -57,7 +57,7 @@ def _describe(path: str, operation: Json) -> None:
         responses.setdefault(str(error.status), {"description": error.title})
     responses["default"] = {"description": REST}
     for status, response in responses.items():
-        if status[0] != "2":
+        if status[0] not in "23":
             response["content"] = PROBLEM
     if "503" in responses:
         responses["503"]["headers"] = RETRY

@@ -27,7 +27,7 @@ EMPTY = {"DELETE /api/whep/{session}"}
 
 def responses(name: str, *, good: bool) -> Iterator[tuple[str, Json]]:
     for status, response in OPERATIONS[name]["responses"].items():
-        if (status[0] == "2") is good:
+        if status[0] != "3" and (status[0] == "2") is good:
             yield status, response
 
 

@@ -1,0 +1,73 @@
+"""How files go out: whole or in ranges, or not at all to whoever has them already."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request, Response
+from starlette.responses import FileResponse
+from starlette.types import Message, Receive, Scope, Send
+
+from actors.routes.problems import problem
+from projections.routes.replies import header
+
+ASK_AGAIN = {"Cache-Control": "no-cache"}  # what an index or "newest" means changes: it is kept, and asked for again
+NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "As If-None-Match has it"}}
+KEPT = {"ETag": header("names these bytes, for If-None-Match and If-Range")}
+
+
+def binary(media_type: str, **headers: dict[str, Any]) -> dict[str, Any]:
+    """How the OpenAPI document describes an answer of bytes."""
+    content = {media_type: {"schema": {"type": "string", "format": "binary"}}}
+    return {"content": content, "headers": KEPT | headers}
+
+
+def has(request: Request, etag: str) -> bool:
+    """Whether the client says that it has what this ETag (with its quotes) names."""
+    asked = request.headers.get("if-none-match", "")
+    return asked.strip() == "*" or etag in [each.strip().removeprefix("W/") for each in asked.split(",")]
+
+
+def not_modified(headers: Mapping[str, str]) -> Response:
+    """For who has it: the headers that the whole answer would have, but for those of its body."""
+    kept = {name: value for name, value in headers.items() if name.lower() in ("etag", "cache-control")}
+    return Response(status_code=304, headers=kept)
+
+
+class Video(FileResponse):
+    """A file of pictures, with ranges (206, If-Range). A range that cannot be had is a problem document."""
+
+    media_type = "video/mp4"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, headers=ASK_AGAIN, media_type=self.media_type, stat_result=path.stat())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await super().__call__(scope, receive, _refusing(scope, receive, send))
+
+
+def _refusing(scope: Scope, receive: Receive, send: Send) -> Send:
+    """``send`` that puts a problem document in the place of Starlette's refusal, which is plain text."""
+    refusal: Message | None = None
+
+    async def told(message: Message) -> None:
+        nonlocal refusal
+        if message["type"] == "http.response.start" and message["status"] >= 400:
+            refusal = message
+        elif refusal is None:
+            await send(message)
+        else:
+            await _refused(scope, refusal)(scope, receive, send)
+
+    return told
+
+
+def _refused(scope: Scope, refusal: Message) -> Response:
+    if refusal["status"] == 416:
+        length = dict(refusal["headers"])[b"content-range"].decode()
+        detail = f"This video has no such bytes: it has {length.rpartition('/')[2]}."
+        return problem(
+            scope["path"], 416, "range_not_satisfiable", "Range not satisfiable", detail, {"Content-Range": length}
+        )
+    detail = "The Range header cannot be read: it is written as in bytes=0-1023."
+    return problem(scope["path"], refusal["status"], "malformed", "Bad request", detail)
