@@ -167,6 +167,15 @@ def keyframes(path: Path, at_most: int = 100) -> Iterator[NDArray[np.uint8]]:
                 yield frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 
 
+def first_picture(path: Path) -> NDArray[np.uint8]:
+    """(height, width, 3) uint8 RGB. Raises Invalid if the video does not begin with one that can be decoded."""
+    with _reading(path) as container:
+        for stream in container.streams.video[:1]:
+            for frame in container.decode(stream):
+                return frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+    raise Invalid("A camera's video holds no picture. Discard the episode.")
+
+
 def _spread(packets: Iterable[av.Packet], distance: float) -> Iterator[av.Packet | None]:
     """The keyframes that are at least ``distance`` packets apart; then None, which empties the decoder."""
     due = 0.0

@@ -1,19 +1,24 @@
-"""What the files of a dataset show: videos, in the newest version; each answer is of one version, whatever is published
-meanwhile."""
+"""What the files of a dataset show: videos, in the newest version, and its episodes' thumbnails. Each answer is of one
+version, whatever is published meanwhile."""
 
 import asyncio
 from pathlib import Path
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from actors.routes.answers import fails
-from actors.routes.sending import NOT_MODIFIED, Video, binary, has, not_modified
+from actors.routes.sending import ASK_AGAIN, NOT_MODIFIED, Video, binary, has, not_modified
 from domain.errors import Malformed, Unavailable
 from projections import queries
+from projections.routes.learning import episode_key
 from projections.routes.replies import header, reading
 from settings import settings
 
+THUMBNAIL_WIDTH = 320
+JPEG = "image/jpeg"
+Pixels = Annotated[int | None, Query(ge=16, le=1920)]
 _PART = {"Content-Range": header("which bytes of how many")}
 
 router = APIRouter(prefix="/api/dataset/{dataset_id}", tags=["datasets"])
@@ -36,6 +41,42 @@ async def get_video(request: Request, dataset_id: UUID, path: str) -> Response:
     folder = _folder(request, dataset_id)
     video = await asyncio.to_thread(_video, folder, path)
     return not_modified(video.headers) if has(request, video.headers["ETag"]) else video
+
+
+@router.get(
+    "/episodes/{n}/thumbnail",
+    response_class=Response,
+    summary="Get an episode's first picture",
+    responses=fails(Unavailable) | NOT_MODIFIED | {200: binary(JPEG)},
+)
+async def get_thumbnail(
+    request: Request,
+    dataset_id: UUID,
+    n: str,
+    camera: Annotated[str | None, Query(description="key of one of its cameras; the first without it")] = None,
+    width: Pixels = None,
+    height: Pixels = None,
+) -> Response:
+    """`n` is its index or its id. As JPEG in its own aspect ratio, no larger than asked for (320 pixels wide, unless
+    something is), and never enlarged."""
+    with reading(request) as connection:
+        id = UUID(queries.episode(connection, dataset_id, episode_key(n))["id"])
+    return await _thumbnail(request, settings().datasets_dir / str(dataset_id), id, camera, width, height)
+
+
+async def _thumbnail(
+    request: Request, folder: Path, id: UUID, wanted: str | None, width: int | None, height: int | None
+) -> Response:
+    """An episode never changes: its id and the size name the picture's bytes."""
+    from actors.capture.thumbnail import DECODERS, chosen_camera, thumbnail
+
+    width = THUMBNAIL_WIDTH if width is height is None else width
+    camera = await asyncio.to_thread(chosen_camera, folder, id, wanted)
+    headers = ASK_AGAIN | {"ETag": f'"{id}-{camera}-{width or ""}x{height or ""}"'}
+    if has(request, headers["ETag"]):
+        return not_modified(headers)
+    work = asyncio.get_running_loop().run_in_executor(DECODERS, thumbnail, folder, id, camera, width, height)
+    return Response(await work, 200, headers, JPEG)
 
 
 def _folder(request: Request, dataset_id: UUID) -> Path:

@@ -1,15 +1,19 @@
 """What a dataset's files show over HTTP, in process: only its newest version, and each answer of one version."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import cv2
 import httpx
+import numpy as np
 import pytest
 from fastapi import FastAPI
 
+from actors.capture import thumbnail
 from actors.care.adopting import Wish, adopt
 from actors.gateway import Gateway
 from actors.log import Log
@@ -20,6 +24,7 @@ from projections import routes as reading
 from settings import Settings
 from tests.integration.care_kit import DATASET, opened, quiet, record_lost
 from tests.integration.log_kit import AT
+from tests.integration.test_capture_kit import number_of, picture, psnr, record
 
 HERE = f"/api/dataset/{DATASET}"
 FIRST = "videos/observation.images.top/chunk-000/file-000.mp4"
@@ -224,3 +229,109 @@ async def test_of_a_dataset_that_is_not_there_or_has_no_files(
     refused(await http.get(f"/api/dataset/nonsense/video/{FIRST}"), 422, "validation_error")
     (storage / "datasets" / str(DATASET) / "current").unlink()
     assert "save an episode" in refused(await http.get(f"{HERE}/video/{FIRST}"), 404, "version_not_found")
+
+
+# Thumbnails.
+
+
+def shown(reply: httpx.Response) -> Any:
+    """The picture of an answer, (height, width, 3) RGB."""
+    assert (reply.status_code, reply.headers["content-type"]) == (200, "image/jpeg"), reply.text
+    return cv2.imdecode(np.frombuffer(reply.content, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+
+
+async def test_a_thumbnail_is_the_first_picture_of_a_camera(http: httpx.AsyncClient, ids: list[UUID]) -> None:
+    for number, id in enumerate(ids):
+        for which in (number, id):
+            first = shown(await http.get(f"{HERE}/episodes/{which}/thumbnail"))
+            assert number_of(first) == 100 * number
+            assert psnr(first, picture(100 * number, 96, 64)) > 25
+    for name in ("wrist", "observation.images.wrist"):
+        assert shown(await http.get(f"{HERE}/episodes/1/thumbnail?camera={name}")).shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("asked", "shape"),
+    [
+        ("", (64, 96)),  # as it is: 320 would enlarge it
+        ("width=48", (32, 48)),
+        ("height=32", (32, 48)),
+        ("width=1920&height=1920", (64, 96)),
+        ("width=60&height=20", (20, 30)),
+        ("width=16&height=1920", (11, 16)),
+    ],
+)
+async def test_a_thumbnail_fits_into_what_was_asked_for(
+    http: httpx.AsyncClient, asked: str, shape: tuple[int, int]
+) -> None:
+    assert shown(await http.get(f"{HERE}/episodes/0/thumbnail?{asked}")).shape[:2] == shape
+
+
+async def test_a_thumbnail_of_a_large_picture_is_small(log: Log, storage: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "large"
+    id = (await asyncio.to_thread(record, folder, 2, {"top": (641, 481)})).episode_id
+    picture = thumbnail.thumbnail(folder, id, thumbnail.chosen_camera(folder, id, None), datasets.THUMBNAIL_WIDTH, None)
+    assert cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR).shape == (240, 320, 3)
+
+
+async def test_who_has_a_thumbnail_is_told_so_and_nothing_is_decoded(
+    http: httpx.AsyncClient, log: Log, storage: Path, ids: list[UUID], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"{HERE}/episodes/0/thumbnail"
+    etags = [
+        (await http.get(f"{path}{query}")).headers["etag"] for query in ("", "?width=48", "?height=48", "?camera=wrist")
+    ]
+    assert len({*etags}) == 4
+    monkeypatch.setattr(thumbnail, "thumbnail", None)
+    again = await http.get(path, headers={"If-None-Match": etags[0]})
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etags[0])
+    monkeypatch.undo()
+    monkeypatch.setattr(datasets, "settings", lambda: Settings(storage_dir=storage))
+    await without(log, storage, ids[0])  # and index 0 is another episode
+    assert (await http.get(path, headers={"If-None-Match": etags[0]})).status_code == 200
+    refused(await http.get(f"{HERE}/episodes/{ids[0]}/thumbnail"), 404, "episode_not_found")
+
+
+async def test_a_thumbnail_that_cannot_be_is_told(http: httpx.AsyncClient, storage: Path, ids: list[UUID]) -> None:
+    path = f"{HERE}/episodes/{ids[0]}"
+    for name in ("left", "", "../top", "robot", "top.mp4"):
+        reply = await http.get(f"{path}/thumbnail", params={"camera": name})
+        assert "it has top, wrist" in refused(reply, 404, "camera_not_found")
+    for wrong in ("width=15", "height=1921", "width=x", "width=1e3"):
+        refused(await http.get(f"{path}/thumbnail?{wrong}"), 422, "validation_error")
+    for n in ("3", "-1", "nonsense", uuid4()):
+        refused(await http.get(f"{HERE}/episodes/{n}/thumbnail"), 404, "episode_not_found")
+    refused(await http.get(f"/api/dataset/{uuid4()}/episodes/0/thumbnail"), 404, "episode_not_found")
+    video = storage / "datasets" / str(DATASET) / "episodes" / str(ids[0]) / "videos" / "top.mp4"
+    video.write_bytes(video.read_bytes()[:100])
+    assert "Discard the episode" in refused(await http.get(f"{path}/thumbnail"), 422, "invalid")
+    video.unlink()
+    assert str(storage) not in refused(await http.get(f"{path}/thumbnail"), 503, "unavailable")
+
+
+async def test_a_few_are_made_at_a_time_and_the_rest_of_the_server_goes_on(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going, most, lock = 0, 0, threading.Lock()
+    begun, hold = threading.Semaphore(0), threading.Event()
+
+    def slow(*asked: Any) -> bytes:
+        nonlocal going, most
+        with lock:
+            going += 1
+            most = max(most, going)
+        begun.release()
+        hold.wait(30)
+        with lock:
+            going -= 1
+        return b"picture"
+
+    monkeypatch.setattr(thumbnail, "thumbnail", slow)
+    asked = [asyncio.create_task(http.get(f"{HERE}/episodes/0/thumbnail?width={100 + n}")) for n in range(8)]
+    for _ in range(thumbnail.AT_ONCE):
+        assert await asyncio.to_thread(begun.acquire, timeout=30)
+    assert (await http.get(HERE)).status_code == 200
+    assert (await http.get(f"{HERE}/video/{FIRST}")).status_code == 200
+    hold.set()
+    assert [reply.content for reply in await asyncio.gather(*asked)] == [b"picture"] * 8
+    assert most == thumbnail.AT_ONCE
