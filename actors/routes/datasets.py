@@ -1,15 +1,17 @@
-"""What the files of a dataset show: videos, in the newest version, and its episodes' thumbnails. Each answer is of one
-version, whatever is published meanwhile."""
+"""What the files of a dataset show: videos of the newest version, or all of it, and its episodes' thumbnails. Each
+answer is of one version, whatever is published meanwhile."""
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
 from actors.routes.answers import fails
-from actors.routes.sending import ASK_AGAIN, NOT_MODIFIED, Video, binary, has, not_modified
+from actors.routes.sending import ASK_AGAIN, NOT_MODIFIED, Streamed, Video, binary, has, not_modified, read_beside
 from domain.errors import Malformed, Unavailable
 from projections import queries
 from projections.routes.learning import episode_key
@@ -19,6 +21,8 @@ from settings import settings
 THUMBNAIL_WIDTH = 320
 JPEG = "image/jpeg"
 Pixels = Annotated[int | None, Query(ge=16, le=1920)]
+ZIP = "application/zip"
+_NAME = {"Content-Disposition": header("its name, with the dataset's and the version's")}
 _PART = {"Content-Range": header("which bytes of how many")}
 
 router = APIRouter(prefix="/api/dataset/{dataset_id}", tags=["datasets"])
@@ -77,6 +81,41 @@ async def _thumbnail(
         return not_modified(headers)
     work = asyncio.get_running_loop().run_in_executor(DECODERS, thumbnail, folder, id, camera, width, height)
     return Response(await work, 200, headers, JPEG)
+
+
+@router.get(
+    "/download",
+    response_class=Response,
+    summary="Download a dataset",
+    responses=fails(Unavailable) | NOT_MODIFIED | {200: binary(ZIP, **_NAME)},
+)
+async def download(request: Request, dataset_id: UUID) -> Response:
+    """The newest version as a zip: unzip it into a folder, and LeRobot opens that (layout v3.0). It is made while it is
+    sent."""
+    with reading(request) as connection:
+        name = queries.dataset(connection, dataset_id)["name"]
+    return await asyncio.to_thread(_download, request, settings().datasets_dir / str(dataset_id), name)
+
+
+def _download(request: Request, folder: Path, name: str) -> Response:
+    from actors.capture.archive import archive, chunks
+    from actors.capture.durable import storage_errors
+    from actors.capture.reader import newest
+
+    with storage_errors("read the dataset"):
+        version = newest(folder)
+        headers = ASK_AGAIN | {"ETag": f'"{folder.name}-v{version.name}"'}
+        if has(request, headers["ETag"]):
+            return not_modified(headers)
+        made = archive(version)
+    about = {"Content-Type": ZIP, "Content-Length": str(len(made)), "Accept-Ranges": "none"}
+    return Streamed(read_beside(chunks(made)), headers | about | _named(f"{name}-v{version.name}.zip"))
+
+
+def _named(file_name: str) -> dict[str, str]:
+    """As what a browser keeps it: the name itself, and one for those that know ASCII only (RFC 6266)."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", file_name)
+    return {"Content-Disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(file_name, safe='')}"}
 
 
 def _folder(request: Request, dataset_id: UUID) -> Path:

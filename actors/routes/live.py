@@ -1,17 +1,15 @@
 """Live updates as server-sent events, resumable at any position of the log."""
 
-import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from starlette.types import Receive, Scope, Send
 
 from actors.live.stream import Live
 from actors.live.topics import chosen
 from actors.log import Log
 from actors.routes.answers import POSITION, fails
+from actors.routes.sending import Streamed
 from domain.errors import Invalid, Unavailable
 
 MAX_DIGITS = 18
@@ -19,39 +17,11 @@ MAX_DIGITS = 18
 router = APIRouter(prefix="/api", tags=["live"])
 
 
-class EventStream(Response):
-    """Sends what an iterator gives until the client leaves. (Starlette's own logs a traceback for each that leaves,
-    because Serve then cancels what waits for it.)"""
-
+class EventStream(Streamed):
     media_type = "text/event-stream"
 
     def __init__(self, stream: AsyncGenerator[bytes, None], headers: dict[str, str]) -> None:
-        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"} | headers)
-        del self.headers["content-length"]
-        self._stream = stream
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        tasks = asyncio.create_task(self._send(send)), asyncio.create_task(_left(receive))
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            sent, _ = await asyncio.gather(*tasks, return_exceptions=True)
-        if isinstance(sent, Exception):
-            raise sent
-
-    async def _send(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        async with aclosing(self._stream) as stream:
-            async for text in stream:
-                await send({"type": "http.response.body", "body": text, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
-
-
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+        super().__init__(stream, {"Cache-Control": "no-store", "X-Accel-Buffering": "no"} | headers)
 
 
 @router.get(

@@ -1,6 +1,8 @@
 """How files go out: whole or in ranges, or not at all to whoever has them already."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,46 @@ def not_modified(headers: Mapping[str, str]) -> Response:
     """For who has it: the headers that the whole answer would have, but for those of its body."""
     kept = {name: value for name, value in headers.items() if name.lower() in ("etag", "cache-control")}
     return Response(status_code=304, headers=kept)
+
+
+class Streamed(Response):
+    """Sends what an iterator gives until the client leaves, each piece when the one before it was taken. (Starlette's
+    own logs a traceback for each that leaves, because Serve then cancels what waits for it.)"""
+
+    def __init__(self, stream: AsyncGenerator[bytes, None], headers: Mapping[str, str]) -> None:
+        super().__init__(headers=headers)
+        if "Content-Length" not in headers:
+            del self.headers["content-length"]
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        tasks = asyncio.create_task(self._send(send)), asyncio.create_task(_left(receive))
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            sent, _ = await asyncio.gather(*tasks, return_exceptions=True)
+        if isinstance(sent, Exception):
+            raise sent
+
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async with aclosing(self._stream) as stream:
+            async for text in stream:
+                await send({"type": "http.response.body", "body": text, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def read_beside(pieces: Iterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """The same pieces, each read off the event loop when it is asked for."""
+    while piece := await asyncio.to_thread(next, pieces, b""):
+        yield piece
 
 
 class Video(FileResponse):

@@ -3,13 +3,16 @@
 import json
 import logging
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from uuid import UUID
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
 
+from actors.capture.archive import archive, chunks
 from actors.capture.lerobot_meta import DatasetInfo
 from actors.capture.lerobot_v3 import publish
 from actors.capture.manifest import read_manifest
@@ -101,6 +104,13 @@ def test_without_an_episode_it_still_opens_and_the_rest_has_moved_up(tmp_path, l
     publish(tmp_path, 1, ids, INFO)
     opened = lerobot(publish(tmp_path, 2, [ids[1], ids[2]], INFO))
     assert_holds(opened, [(100, 23, "pull it back"), (200, 31, "push the T")])
+
+
+def test_what_was_downloaded_opens_where_it_was_unzipped(tmp_path, lerobot):
+    folder = publish(tmp_path / "ours", 1, episodes(tmp_path / "ours", (12, 9)), INFO)
+    with ZipFile(BytesIO(b"".join(chunks(archive(folder))))) as downloaded:
+        downloaded.extractall(tmp_path / "theirs")
+    assert_holds(lerobot(tmp_path / "theirs"), [(0, 12, "push the T"), (100, 9, "pull it back")])
 
 
 def test_windows_over_time_stay_inside_their_episode(tmp_path, lerobot):

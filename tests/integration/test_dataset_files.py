@@ -1,10 +1,14 @@
 """What a dataset's files show over HTTP, in process: only its newest version, and each answer of one version."""
 
 import asyncio
+import gc
+import io
 import threading
+import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 from uuid import UUID, uuid4
 
 import cv2
@@ -14,12 +18,13 @@ import pytest
 from fastapi import FastAPI
 
 from actors.capture import thumbnail
+from actors.capture.archive import CHUNK_BYTES
 from actors.care.adopting import Wish, adopt
 from actors.gateway import Gateway
 from actors.log import Log
 from actors.publishing import publish_newest
 from actors.routes import datasets, problems
-from domain.dataset import Dataset
+from domain.dataset import Dataset, UpdateDataset
 from projections import routes as reading
 from settings import Settings
 from tests.integration.care_kit import DATASET, opened, quiet, record_lost
@@ -335,3 +340,115 @@ async def test_a_few_are_made_at_a_time_and_the_rest_of_the_server_goes_on(
     hold.set()
     assert [reply.content for reply in await asyncio.gather(*asked)] == [b"picture"] * 8
     assert most == thumbnail.AT_ONCE
+
+
+# Downloads.
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def unzipped(content: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.testzip() is None
+        assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
+        return {info.filename: archive.read(info) for info in archive.infolist()}
+
+
+def places(folder: Path) -> list[int]:
+    """How far this process has read each file that it has open in a folder."""
+    held = [link for link in Path("/proc/self/fd").iterdir() if _names(link).startswith(str(folder))]
+    return [int((Path("/proc/self/fdinfo") / link.name).read_text().split()[1]) for link in held]
+
+
+def _names(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except FileNotFoundError:
+        return ""
+
+
+async def test_a_download_is_the_newest_version_whole(http: httpx.AsyncClient, home: Path) -> None:
+    reply = await http.get(f"{HERE}/download")
+    assert (reply.status_code, reply.headers["content-type"]) == (200, "application/zip")
+    assert int(reply.headers["content-length"]) == len(reply.content)
+    assert unzipped(reply.content) == files(home)
+    assert {"meta/info.json", "data/chunk-000/file-002.parquet", FIRST} <= {*files(home)}
+    assert (await http.get(f"{HERE}/download")).content == reply.content
+
+
+async def test_a_download_has_the_datasets_name(http: httpx.AsyncClient, log: Log) -> None:
+    dataset = log.load(Dataset, DATASET)
+    dataset.update(UpdateDataset(name='T "schieben" / größer', default_task="push"), AT)
+    await log.append(dataset)
+    named = (await http.get(f"{HERE}/download")).headers["content-disposition"]
+    assert named.startswith('attachment; filename="T_schieben_gr_er-v3.zip"; ')
+    assert unquote(named.partition("UTF-8''")[2]) == 'T "schieben" / größer-v3.zip'
+
+
+async def test_who_has_the_version_is_told_so_until_there_is_another(
+    http: httpx.AsyncClient, log: Log, storage: Path, ids: list[UUID]
+) -> None:
+    etag = (await http.get(f"{HERE}/download")).headers["etag"]
+    again = await http.get(f"{HERE}/download", headers={"If-None-Match": etag})
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
+    await without(log, storage, ids[1])
+    reply = await http.get(f"{HERE}/download", headers={"If-None-Match": etag})
+    assert unzipped(reply.content) == files(storage / "datasets" / str(DATASET) / "versions" / "4")
+
+
+async def test_a_version_that_is_replaced_while_it_is_sent_is_sent_whole(
+    app: FastAPI, log: Log, storage: Path, home: Path, ids: list[UUID]
+) -> None:
+    before, sent = files(home), b""
+
+    async def send(message: Any) -> None:
+        nonlocal sent
+        if message["type"] == "http.response.start":
+            await without(log, storage, *ids)
+        sent += message.get("body", b"")
+
+    await app(scope(f"{HERE}/download"), never, send)
+    assert unzipped(sent) == before
+    assert not [name for name in unzipped((await raw(app, f"{HERE}/download"))[1]) if name.startswith("videos")]
+
+
+async def test_nothing_is_read_that_the_client_has_not_taken(app: FastAPI, home: Path) -> None:
+    """It takes two pieces, and no more until it leaves."""
+    with (home / "data/large.parquet").open("wb") as large:
+        large.truncate(64 * CHUNK_BYTES)
+    pieces, stuck, leave = 0, asyncio.Event(), asyncio.Event()
+
+    async def send(message: Any) -> None:
+        nonlocal pieces
+        if message["type"] == "http.response.body":
+            pieces += 1
+            assert len(message["body"]) < 2 * CHUNK_BYTES
+        if pieces > 2:
+            stuck.set()
+            await asyncio.Event().wait()
+
+    async def receive() -> Any:
+        await leave.wait()
+        return {"type": "http.disconnect"}
+
+    download = asyncio.create_task(app(scope(f"{HERE}/download"), receive, send))
+    await stuck.wait()
+    await asyncio.sleep(0.2)
+    assert 0 < sum(places(home)) <= 4 * CHUNK_BYTES
+    leave.set()
+    await download
+    gc.collect()
+    assert places(home) == []
+
+
+async def test_what_cannot_be_downloaded(http: httpx.AsyncClient, storage: Path, home: Path, tmp_path: Path) -> None:
+    refused(await http.get(f"/api/dataset/{uuid4()}/download"), 404, "dataset_not_found")
+    (tmp_path / "secret").write_bytes(b"secret")
+    (home / "meta/link").symlink_to(tmp_path / "secret")
+    (home / "away").symlink_to(tmp_path)
+    whole = {name: content for name, content in files(home).items() if name != "meta/link"}
+    assert unzipped((await http.get(f"{HERE}/download")).content) == whole
+    (storage / "datasets" / str(DATASET) / "current").unlink()
+    assert "save an episode" in refused(await http.get(f"{HERE}/download"), 404, "version_not_found")
