@@ -14,6 +14,7 @@ from domain.errors import NotFound
 from domain.recording import Plan, RecordingState
 from projections import tables as t
 from projections.changes import Row
+from projections.histogram import lengths
 from projections.kinds import Found, Id, Kind, by_age, found, listing, pick, project_exists, query
 from projections.paging import Listing, Page, Rows
 from projections.statements import Query
@@ -169,6 +170,24 @@ def episode(connection: Connection, dataset_id: Id, n: int | Id) -> Found:
     if not rows:
         raise NotFound.of("episode", n)
     return found(_episode(rows[0]), rows[0].pop("version"))
+
+
+_counted = Query(
+    select(*(t.episodes.c[name] for name in ("id", "length", "duration_s", "dropped", "stale")))
+    .where(*_in_dataset)
+    .order_by(t.episodes.c.episode_index)
+)
+
+
+def counted(connection: Connection, dataset_id: Id) -> tuple[Found, list[str]]:
+    """What the log counts of a dataset's episodes (``frames``, ``dropped`` and ``stale`` in rows), and their ids by
+    index. Those that were deleted do not count."""
+    dataset = _datasets.one(connection, dataset_id)
+    rows = _counted.rows(connection, dataset_id=str(dataset_id))
+    shown: Row = {"episodes": len(rows), "frames": sum(row["length"] for row in rows)}
+    shown |= {name: sum(row[name] for row in rows) for name in ("duration_s", "dropped", "stale")}
+    shown["lengths"] = lengths([row["length"] for row in rows])
+    return found(shown, dataset.version), [row["id"] for row in rows]
 
 
 def _episode(row: Row) -> Row:

@@ -124,6 +124,53 @@ class EpisodeFacts(Episode):
     suspect: str | None
 
 
+class Bin(Shape):
+    """``start`` is in it, ``end`` is not."""
+
+    start: int
+    end: int
+    episodes: int
+
+
+class Lengths(Shape):
+    """Of the episodes, in rows; the bins are of one width."""
+
+    min: int
+    max: int
+    mean: float
+    histogram: list[Bin]
+
+
+class Spread(Shape):
+    min: float
+    max: float
+    mean: float
+    std: float
+
+
+class Brightness(Shape):
+    """Mean of the three colours, and the least and the greatest value of any of them; 0 is black, 1 is full."""
+
+    min: float
+    max: float
+    mean: float
+
+
+class DatasetStatistics(Shape):
+    """``frames``, ``dropped`` and ``stale`` count rows. ``features`` are `action` and `observation.state`, by the name
+    of each value; ``cameras`` are by key, of the keyframes that were looked at when an episode was saved (100 at most).
+    """
+
+    episodes: int
+    frames: int
+    duration_s: float
+    lengths: Lengths | None
+    features: dict[str, dict[str, Spread]]
+    cameras: dict[str, Brightness]
+    dropped: int
+    stale: int
+
+
 class OpenEpisode(Shape):
     """The episode that is being recorded or saved; the live numbers come from the session's owner."""
 

@@ -1,10 +1,10 @@
-"""What the files of a dataset show: videos of the newest version, or all of it, and its episodes' thumbnails. Each
+"""What the files of a dataset show: videos of the newest version, or all of it, episodes' thumbnails, statistics. Each
 answer is of one version, whatever is published meanwhile."""
 
 import asyncio
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 from uuid import UUID
 
@@ -13,9 +13,9 @@ from fastapi import APIRouter, Query, Request, Response
 from actors.routes.answers import fails
 from actors.routes.sending import ASK_AGAIN, NOT_MODIFIED, Streamed, Video, binary, has, not_modified, read_beside
 from domain.errors import Malformed, Unavailable
-from projections import queries
+from projections import queries, shapes
 from projections.routes.learning import episode_key
-from projections.routes.replies import header, reading
+from projections.routes.replies import ONE, header, one, reading
 from settings import settings
 
 THUMBNAIL_WIDTH = 320
@@ -95,6 +95,29 @@ async def download(request: Request, dataset_id: UUID) -> Response:
     with reading(request) as connection:
         name = queries.dataset(connection, dataset_id)["name"]
     return await asyncio.to_thread(_download, request, settings().datasets_dir / str(dataset_id), name)
+
+
+@router.get(
+    "/statistics",
+    response_model=shapes.DatasetStatistics,
+    summary="Get a dataset's statistics",
+    responses=fails(Unavailable),
+    openapi_extra=ONE,
+)
+async def get_statistics(request: Request, dataset_id: UUID) -> Response:
+    """Of the episodes that it holds; the ETag is the dataset's."""
+    with reading(request) as connection:
+        counted, episodes = queries.counted(connection, dataset_id)
+    counted |= await asyncio.to_thread(_figures, settings().datasets_dir / str(dataset_id), episodes)
+    return one(counted)
+
+
+def _figures(folder: Path, episodes: list[str]) -> dict[str, Any]:
+    from actors.capture.durable import storage_errors
+    from actors.capture.figures import figures
+
+    with storage_errors("read the dataset"):
+        return figures(folder, episodes)
 
 
 def _download(request: Request, folder: Path, name: str) -> Response:

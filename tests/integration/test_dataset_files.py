@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import io
+import json
 import threading
 import zipfile
 from collections.abc import AsyncIterator
@@ -26,8 +27,9 @@ from actors.publishing import publish_newest
 from actors.routes import datasets, problems
 from domain.dataset import Dataset, UpdateDataset
 from projections import routes as reading
+from projections import shapes
 from settings import Settings
-from tests.integration.care_kit import DATASET, opened, quiet, record_lost
+from tests.integration.care_kit import DATASET, SIZES, opened, quiet, record_lost
 from tests.integration.log_kit import AT
 from tests.integration.test_capture_kit import number_of, picture, psnr, record
 
@@ -43,8 +45,9 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-async def log(sqlite_url: str) -> AsyncIterator[Log]:
-    with opened(sqlite_url) as made:
+async def log(request: pytest.FixtureRequest) -> AsyncIterator[Log]:
+    """On SQLite, but for tests that are marked ``on_both``."""
+    with opened(request.getfixturevalue(getattr(request, "param", "sqlite_url"))) as made:
         yield made
 
 
@@ -452,3 +455,80 @@ async def test_what_cannot_be_downloaded(http: httpx.AsyncClient, storage: Path,
     assert unzipped((await http.get(f"{HERE}/download")).content) == whole
     (storage / "datasets" / str(DATASET) / "current").unlink()
     assert "save an episode" in refused(await http.get(f"{HERE}/download"), 404, "version_not_found")
+
+
+# Statistics.
+
+
+SPREAD = ("min", "max", "mean", "std")
+on_both = pytest.mark.parametrize("log", ["sqlite_url", "postgresql_url"], indirect=True)
+
+
+async def told(http: httpx.AsyncClient) -> Any:
+    reply = await http.get(f"{HERE}/statistics")
+    assert reply.status_code == 200, reply.text
+    shapes.DatasetStatistics.model_validate_json(reply.content)
+    return reply.json()
+
+
+def fed(*lengths: int) -> dict[str, Any]:
+    """The values of `x` that episodes of these lengths were fed: every third row another."""
+    x = np.concatenate([np.arange(length) // 3 * 3 for length in lengths]).astype(float)
+    by_name = {"x": x, "y": -x}
+    features = {"observation.state": by_name, "action": {name: 10 * values for name, values in by_name.items()}}
+    return {
+        feature: {
+            name: {each: pytest.approx(getattr(rows, each)()) for each in SPREAD} for name, rows in values.items()
+        }
+        for feature, values in features.items()
+    }
+
+
+@on_both
+async def test_statistics_are_those_of_what_was_recorded(http: httpx.AsyncClient, ids: list[UUID]) -> None:
+    about = await told(http)
+    assert (about["episodes"], about["frames"], about["duration_s"]) == (3, 18, pytest.approx(18 / 30))
+    listed = (await http.get(f"{HERE}/episodes")).json()
+    assert [about[name] for name in ("dropped", "stale")] == [
+        sum(episode[name] for episode in listed) for name in ("dropped", "stale")
+    ]
+    bins = [{"start": length, "end": length + 1, "episodes": 1} for length in (5, 6, 7)]
+    assert about["lengths"] == {"min": 5, "max": 7, "mean": 6, "histogram": bins}
+    assert about["features"] == fed(5, 6, 7)
+    shown = [picture(100 * number, *SIZES["top"]) / 255 for number in range(3)]  # each is a keyframe
+    assert [*about["cameras"]] == ["top", "wrist"]
+    top = about["cameras"]["top"]
+    assert top["mean"] == pytest.approx(np.mean(shown), abs=0.01)
+    assert (top["min"], top["max"]) == (pytest.approx(np.min(shown), abs=0.1), pytest.approx(np.max(shown), abs=0.1))
+    reply, dataset = await http.get(f"{HERE}/statistics"), await http.get(HERE)
+    assert reply.headers["etag"] == dataset.headers["etag"]
+
+
+@on_both
+async def test_deleted_episodes_do_not_count_whether_the_files_show_it_or_not(
+    http: httpx.AsyncClient, log: Log, storage: Path, ids: list[UUID]
+) -> None:
+    dataset = log.load(Dataset, DATASET)
+    dataset.delete_episodes([ids[1]], AT)
+    await log.append(dataset)
+    behind = await told(http)
+    assert (behind["episodes"], behind["frames"], behind["features"]) == (2, 12, fed(5, 7))
+    await asyncio.to_thread(publish_newest, storage / "datasets", dataset)
+    assert await told(http) == behind
+    said = storage / "datasets" / str(DATASET) / "versions/4/meta/stats.json"
+    said.write_text(json.dumps(json.loads(said.read_text()) | {"action": {each: [1.5, 2.5] for each in SPREAD}}))
+    told_now = (await told(http))["features"]["action"]  # what the files say, nothing counts their rows again
+    assert told_now == {"x": dict.fromkeys(SPREAD, 1.5), "y": dict.fromkeys(SPREAD, 2.5)}
+
+
+async def test_statistics_of_a_dataset_without_episodes(
+    http: httpx.AsyncClient, log: Log, storage: Path, ids: list[UUID]
+) -> None:
+    await without(log, storage, *ids)
+    assert await told(http) == {
+        **dict.fromkeys(("episodes", "frames", "duration_s", "dropped", "stale"), 0),
+        "lengths": None,
+        "features": {},
+        "cameras": {},
+    }
+    refused(await http.get(f"/api/dataset/{uuid4()}/statistics"), 404, "dataset_not_found")
