@@ -10,6 +10,7 @@ from fastapi import Request, Response
 from starlette.responses import FileResponse
 from starlette.types import Message, Receive, Scope, Send
 
+from actors.flow import paced
 from actors.routes.problems import problem
 from projections.routes.replies import header
 
@@ -47,6 +48,9 @@ class Streamed(Response):
         self._stream = stream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await paced(self._answer, scope, receive, send)
+
+    async def _answer(self, receive: Receive, send: Send) -> None:
         tasks = asyncio.create_task(self._send(send)), asyncio.create_task(_left(receive))
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -85,7 +89,10 @@ class Video(FileResponse):
         super().__init__(path, headers=ASK_AGAIN, media_type=self.media_type, stat_result=path.stat())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await super().__call__(scope, receive, _refusing(scope, receive, send))
+        async def answer(receive: Receive, send: Send) -> None:
+            await FileResponse.__call__(self, scope, receive, _refusing(scope, receive, send))
+
+        await paced(answer, scope, receive, send)
 
 
 def _refusing(scope: Scope, receive: Receive, send: Send) -> Send:
