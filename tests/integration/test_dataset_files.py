@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 
+from actors.as_of import Past
 from actors.capture import thumbnail
 from actors.capture.archive import CHUNK_BYTES
 from actors.care.adopting import Wish, adopt
@@ -25,6 +26,7 @@ from actors.gateway import Gateway
 from actors.log import Log
 from actors.publishing import publish_newest
 from actors.routes import datasets, problems
+from actors.routes.as_of import AsOf
 from domain.dataset import Dataset, UpdateDataset
 from projections import routes as reading
 from projections import shapes
@@ -62,8 +64,9 @@ async def ids(log: Log, storage: Path, tmp_path: Path) -> list[UUID]:
 @pytest.fixture
 def app(log: Log, ids: list[UUID]) -> FastAPI:
     made = FastAPI()
-    made.state.engine, made.state.gateway = log.engine, Gateway(log)
+    made.state.engine, made.state.gateway, made.state.past = log.engine, Gateway(log), Past(log)
     problems.install(made)
+    made.add_middleware(AsOf)
     for router in (*reading.routers, datasets.router):
         made.include_router(router)
     return made
@@ -464,8 +467,8 @@ SPREAD = ("min", "max", "mean", "std")
 on_both = pytest.mark.parametrize("log", ["sqlite_url", "postgresql_url"], indirect=True)
 
 
-async def told(http: httpx.AsyncClient) -> Any:
-    reply = await http.get(f"{HERE}/statistics")
+async def told(http: httpx.AsyncClient, **asked: int) -> Any:
+    reply = await http.get(f"{HERE}/statistics", params=asked)
     assert reply.status_code == 200, reply.text
     shapes.DatasetStatistics.model_validate_json(reply.content)
     return reply.json()
@@ -508,13 +511,15 @@ async def test_statistics_are_those_of_what_was_recorded(http: httpx.AsyncClient
 async def test_deleted_episodes_do_not_count_whether_the_files_show_it_or_not(
     http: httpx.AsyncClient, log: Log, storage: Path, ids: list[UUID]
 ) -> None:
-    dataset = log.load(Dataset, DATASET)
+    position, before, dataset = log.position(), await told(http), log.load(Dataset, DATASET)
     dataset.delete_episodes([ids[1]], AT)
     await log.append(dataset)
     behind = await told(http)
     assert (behind["episodes"], behind["frames"], behind["features"]) == (2, 12, fed(5, 7))
     await asyncio.to_thread(publish_newest, storage / "datasets", dataset)
     assert await told(http) == behind
+    then = await told(http, at=position)
+    assert (then["episodes"], then["features"], then["cameras"].keys()) == (3, fed(5, 6, 7), before["cameras"].keys())
     said = storage / "datasets" / str(DATASET) / "versions/4/meta/stats.json"
     said.write_text(json.dumps(json.loads(said.read_text()) | {"action": {each: [1.5, 2.5] for each in SPREAD}}))
     told_now = (await told(http))["features"]["action"]  # what the files say, nothing counts their rows again
