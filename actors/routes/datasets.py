@@ -72,15 +72,21 @@ async def _thumbnail(
     request: Request, folder: Path, id: UUID, wanted: str | None, width: int | None, height: int | None
 ) -> Response:
     """An episode never changes: its id and the size name the picture's bytes."""
-    from actors.capture.thumbnail import DECODERS, chosen_camera, thumbnail
-
     width = THUMBNAIL_WIDTH if width is height is None else width
-    camera = await asyncio.to_thread(chosen_camera, folder, id, wanted)
+    camera = await asyncio.to_thread(_camera, folder, id, wanted)
     headers = ASK_AGAIN | {"ETag": f'"{id}-{camera}-{width or ""}x{height or ""}"'}
     if has(request, headers["ETag"]):
         return not_modified(headers)
+    from actors.capture.thumbnail import DECODERS, thumbnail  # loaded by now, off the event loop
+
     work = asyncio.get_running_loop().run_in_executor(DECODERS, thumbnail, folder, id, camera, width, height)
     return Response(await work, 200, headers, JPEG)
+
+
+def _camera(folder: Path, id: UUID, wanted: str | None) -> str:
+    from actors.capture.thumbnail import chosen_camera
+
+    return chosen_camera(folder, id, wanted)
 
 
 @router.get(
