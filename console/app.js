@@ -5,6 +5,7 @@ import { get } from "/console/api.js";
 import { LiveUpdates } from "/console/live.js";
 import { sampleOf, startSample, stopSample } from "/console/sample.js";
 import { isOpen, isPractice } from "/console/sessions.js";
+import { KEYS_SHOWN, cue, listen, recordable, sound } from "/console/takes.js";
 import { isUnfolded, resumePlayers, showJobs, showProject, showProjects, stopPlayers } from "/console/view.js";
 
 const EVERY_MS = 1000;
@@ -34,11 +35,17 @@ async function look() {
   const [projects, jobs] = await Promise.all([get("/api/projects"), get("/api/jobs")]);
   const all = round++ % FOLDED_EVERY === 0;
   const details = await Promise.all(projects.map((project) => (all || isUnfolded(project.id) ? detailsOf(project) : latest(project))));
+  for (const { id, session } of details) {
+    const heard = cue(shown.get(id)?.session, session);
+    if (heard) sound(heard);
+  }
   shown = new Map(details.map((project) => [project.id, project]));
   moving = details.some((project) => project.session) || jobs.some((job) => RUNNING.has(job.status));
   showProjects(details);
   showJobs(jobs);
   showButtons(sampleOf(details)?.session);
+  $("keys").textContent = KEYS_SHOWN;
+  $("keys").hidden = !recordable(details);
 }
 
 function showButtons(session) {
@@ -103,10 +110,18 @@ async function press(button, words, action) {
     $("problem").hidden = false;
   }
   button.textContent = before;
+  button.blur(); // a disabled button would keep the take keys to itself
   busy = false;
   await poll();
 }
 
+function tell(error) {
+  $("problem").textContent = error?.message ?? "";
+  $("problem").hidden = !error;
+  return poll();
+}
+
+listen(() => recordable([...shown.values()]), tell);
 $("start-sample").addEventListener("click", (event) => press(event.currentTarget, "Starting …", async () => {
   const project = await startSample();
   await look();

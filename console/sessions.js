@@ -25,15 +25,17 @@ function robotWords(robot) {
   return robot.success ? "done: the block is on its target" : "pushing the block";
 }
 
-function recording({ state, task, episode, episodes_saved, interrupted }) {
+function recording({ state, task, episode, episodes_saved, interrupted, episodes, next_episode_in_s: nextS }) {
+  const of = episodes ? ` of ${episodes}` : "";
   return [
     { id: "Session", value: state },
+    ...(nextS === null || nextS === undefined ? [] : [{ id: "Put things back", value: `next in ${Math.ceil(nextS)} s` }]),
     { id: "Task", value: episode?.task ?? task },
     { id: "Row", value: episode?.row ?? "–" },
     { id: "Measured fps", value: episode?.measured_fps?.toFixed(1) ?? "–" },
     { id: "Dropped", value: episode?.dropped ?? "–", warn: episode?.dropped > 0 },
     { id: "Stale", value: episode?.stale ?? "–", warn: episode?.stale > 0 },
-    { id: "Episodes saved", value: episodes_saved },
+    { id: "Episodes saved", value: `${episodes_saved}${of}` },
     ...(interrupted?.length ? [{ id: "Interrupted", value: interrupted.length, warn: true }] : []),
   ];
 }

@@ -12,7 +12,7 @@ from tests.browser import needs_chromium
 
 from .conftest import Server
 from .kit import command
-from .page import FULL_RATE, VIDEOS, best_rate, both_play, start_cell, stop_cell, told, until_told
+from .page import FULL_RATE, START_MS, VIDEOS, best_rate, both_play, start_cell, stop_cell, told, until_told
 
 pytestmark = [pytest.mark.slow, needs_chromium]
 PIXELS = """
@@ -22,6 +22,10 @@ PIXELS = """
   context.drawImage(video, 0, 0, 96, 96);
   return [...context.getImageData(0, 0, 96, 96).data];
 }
+"""
+ROWS = """
+[...document.querySelectorAll('.project[data-id="{}"] .session div')].some((entry) =>
+  entry.firstChild.textContent === "Row" && Number(entry.lastChild.textContent) > 10)
 """
 
 
@@ -78,6 +82,34 @@ async def test_watching_goes_on_while_an_episode_is_recorded(page: Page, server:
     await until_told(page, project, **{"Episodes saved": "1"})
     assert await best_rate(page, project) >= FULL_RATE
     await stop_cell(page, project)
+
+
+async def test_take_keys_record_and_are_heard(page: Page, server: Server) -> None:
+    """→ starts and saves, ← takes once more, Esc closes; each says by a sound that it happened."""
+    project = await start_cell(page, server.api)
+    await stop_cell(page, project)
+    sessions = f"/projects/{project}/recordings"
+    body = {"environment_id": str(sample_id("environment")), "dataset_id": str(sample_id("dataset")), "fps": 30}
+    session = f"{sessions}/{(await command(server.api, sessions, body))['id']}"
+    await page.wait_for_selector("#keys:visible", timeout=START_MS)
+    await until_told(page, project, Session="ready")
+    heard = "document.body.dataset.heard === '{}'"
+    taken = []
+    for key, sound in (("ArrowLeft", "stopped"), ("ArrowRight", "saved")):
+        await page.keyboard.press("ArrowRight")
+        await until_told(page, project, Session="recording")
+        await page.wait_for_function(heard.format("started"), timeout=START_MS)
+        await page.wait_for_function(ROWS.format(project), timeout=START_MS)
+        taken.append(server.api.get(session)["episode"]["episode_id"])
+        await page.keyboard.press(key)
+        await page.wait_for_function(heard.format(sound), timeout=START_MS)
+        await until_told(page, project, Session="ready")
+    assert server.api.get(session)["episodes_saved"] == 1
+    assert server.api.get(f"/dataset/{sample_id('dataset')}/episodes")[-1]["id"] == taken[1]
+    await page.keyboard.press("Escape")
+    await until_told(page, project, Session="none open")
+    assert await page.locator("#keys").is_hidden()
+    assert server.api.get(session)["state"] == "closed"
 
 
 async def _row(page: Page, project: str) -> int:
