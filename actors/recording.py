@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID, uuid4
 
+from actors import takes
 from actors.entity import ATTEMPTS, Entity
 from actors.log import VersionConflict, now
 from actors.parts import FINISH_S, OPEN_S, Parts
+from actors.pause import Pause
 from actors.publishing import publish_newest
 from domain.camera import Camera
 from domain.dataset import Dataset, EpisodeFacts
@@ -61,7 +63,7 @@ class RecordingActor(Entity[Recording]):
         self._parts = Parts(self.id, self.aggregate.camera_ids, self.aggregate.robot_id)
         self._keys: list[str] = []
         self._stopping = False
-        self._pause = _Pause()
+        self._pause = Pause()
         self._paused = False
 
     async def wake(self) -> None:
@@ -192,7 +194,7 @@ class RecordingActor(Entity[Recording]):
 
     async def _hold_devices(self) -> None:
         """Wake and keep every device; refuse those whose rows would not fit the dataset's."""
-        await asyncio.gather(self._parts.hold(self.aggregate.tele_operator), asyncio.to_thread(_warm_up))
+        await asyncio.gather(self._parts.hold(self.aggregate.tele_operator), asyncio.to_thread(takes.warm_up))
         from actors.capture.manifest import feature_keys
 
         names = [self.log.load(Camera, id).name for id in self.aggregate.camera_ids]
@@ -278,7 +280,7 @@ class RecordingActor(Entity[Recording]):
         from actors.capture.episode import seal
 
         take, folder = self._open_take, self._take_folder(self._open_take.episode_id)
-        meta = (await asyncio.to_thread(_noted_meta, folder)).model_copy(update=take.label.model_dump())
+        meta = (await asyncio.to_thread(takes.noted_meta, folder)).model_copy(update=take.label.model_dump())
         facts = await asyncio.to_thread(seal, folder, meta, reports, take.rows)
         dataset = await self._add_to_dataset(facts)
         await asyncio.to_thread(publish_newest, settings().datasets_dir, dataset)
@@ -317,7 +319,7 @@ class RecordingActor(Entity[Recording]):
         if self.aggregate.dataset_id is None:  # practice: nothing was written that could be kept
             await self._discard(self._open_take.episode_id)
             return
-        rows = await asyncio.to_thread(_whole_rows, self._take_folder(self._open_take.episode_id))
+        rows = await asyncio.to_thread(takes.whole_rows, self._take_folder(self._open_take.episode_id))
         await self.decide(lambda recording: recording.interrupt(rows, reason, now()))
 
     async def _stop_parts(self) -> None:
@@ -438,50 +440,3 @@ class RecordingActor(Entity[Recording]):
             cameras=tuple(self._keys),
             limits=self.aggregate.limits,
         )
-
-
-class _Pause:
-    """The time between two episodes, in which the operator puts things back."""
-
-    def __init__(self) -> None:
-        self._until: float | None = None
-
-    def begin(self, seconds: float) -> None:
-        self._until = time.monotonic() + seconds
-
-    def end(self) -> None:
-        self._until = None
-
-    def left_s(self) -> float | None:
-        """Seconds, 0 when it is over; None when there is none."""
-        return None if self._until is None else round(max(0.0, self._until - time.monotonic()), 3)
-
-    def is_over(self) -> bool:
-        return self.left_s() == 0
-
-
-def _warm_up() -> None:
-    """Load, while the devices open, what episodes are written with."""
-    from actors.capture import episode, manifest, tables  # noqa: F401
-
-    tables.warm_up()
-
-
-def _noted_meta(take_folder: Path) -> "EpisodeMeta":
-    """What was noted of an episode when it began, whether it was sealed meanwhile or not."""
-    from actors.capture.episode import episode_folder, read_meta
-    from actors.capture.manifest import read_manifest
-
-    sealed = episode_folder(take_folder.parent.parent, UUID(take_folder.name))
-    return read_manifest(sealed).meta if sealed.exists() else read_meta(take_folder)
-
-
-def _whole_rows(take_folder: Path) -> int:
-    """How many rows of a take are whole; 0 when it never came to files."""
-    from actors.capture.episode import salvage
-    from domain.errors import NotFound
-
-    try:
-        return salvage(take_folder)
-    except NotFound:
-        return 0
