@@ -18,7 +18,7 @@ usage() {
 
 --train   also what training needs: torch, lerobot, physicalai-train ($TRAIN_SIZE)
 --dev     also what the tests need
-WORDS are serve, demo, seed, init-db, rebuild, check-log, backup, restore, export-log, import-log, adopt, openapi;
+WORDS are serve, demo, record, seed, init-db, rebuild, check-log, backup, restore, export-log, import-log, adopt, openapi;
 ./run.sh WORD --help tells what each does.
 Settings come from the environment and from .env (see .env.example).
 TEXT

@@ -110,6 +110,7 @@ class RecordingActor(Entity[Recording]):
 
     async def keep_episode(self, command: KeepEpisode) -> dict[str, Any]:
         """Save what is whole of an interrupted episode."""
+        await self._opened.wait()  # a process that was lost amid it has done so by then
         async with self._commands:
             self._use()
             if command.episode_id not in self.aggregate.saved:
@@ -215,11 +216,19 @@ class RecordingActor(Entity[Recording]):
 
     async def _start(self, id: UUID, command: StartEpisode) -> None:
         started_before = self.aggregate.take is not None
+        if self.aggregate.dataset_id is not None and not started_before:
+            self._refuse_used(id)
         await self.decide(lambda recording: recording.start(id, command, now()))
         if not started_before:
             self._pause.end()
             self._paused = False
             await self._begin_or_discard(id)
+
+    def _refuse_used(self, id: UUID) -> None:
+        """Another session's episode or take of this id would be written over, or be in the way of this one's."""
+        used = id in self._dataset.order or self._take_folder(id).exists()
+        if used and not self.aggregate.knows(id):  # of its own the session itself says how they ended
+            raise Conflict(f"The dataset has an episode or a take {id} already; choose another id.")
 
     async def _save(self, command: SaveEpisode) -> None:
         rows = self._rows_by_now()

@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import sys
 import termios
 import tty
@@ -44,6 +45,8 @@ def record_at_the_bench(url: str, options: BenchOptions, bars: Bars, bell: Calla
     api = Api(url)
     dataset = _dataset(api, options.dataset)
     sessions = f"/projects/{dataset['project_id']}/recordings"
+    for number in (signal.SIGHUP, signal.SIGTERM):  # a terminal that is closed closes the session, too
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     with bars.line("recording", "opens the session", options.episodes) as line, _take_keys() as keys:
         session = f"{sessions}/{api.post(sessions, _body(dataset, options))['id']}"
         if sys.stdin.isatty():
@@ -52,8 +55,15 @@ def record_at_the_bench(url: str, options: BenchOptions, bars: Bars, bell: Calla
             api.post(f"{session}:start_episode")
             saved = _Bench(api, session, options, bars, line, bell).run(keys)
         finally:
-            api.post(f"{session}:close")
-        line.end(f"saved {saved} episodes in '{dataset['name']}': {url}/api/dataset/{dataset['id']}/episodes")
+            _tell_left(api.post(f"{session}:close")["interrupted"], f"{url}/api{session}", bars)
+        words = f"saved {saved} episodes in '{dataset['name']}': {url}/api/dataset/{dataset['id']}/episodes"
+        (line.end(words) if saved >= options.episodes else line.tell(words, saved))
+
+
+def _tell_left(interrupted: list[dict[str, Any]], session: str, bars: Bars) -> None:
+    for take in interrupted:
+        bars.say(f"Take {take['number']} is left as interrupted, with {take['rows']} rows. Keep or discard it by")
+        bars.say(f"POST {session}:keep or :discard_episode {{'episode_id': '{take['episode_id']}'}}".replace("'", '"'))
 
 
 def _dataset(api: Api, wanted: str | None) -> dict[str, Any]:

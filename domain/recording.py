@@ -422,7 +422,9 @@ class Recording(Aggregate):
             raise Conflict(f"The session is {self.state}: {self.reason}. Open a new one.")
 
     def knows(self, episode_id: UUID) -> bool:
-        """Whether it has ended, in one way or another."""
+        """Whether it is one of this session."""
+        if self.take is not None and self.take.episode_id == episode_id:
+            return True
         return episode_id in self.saved or episode_id in self.discarded or episode_id in self.interrupted
 
     def _must_have_open(self, episode_id: UUID) -> None:

@@ -328,3 +328,22 @@ def test_what_was_open_when_a_session_was_closed_is_kept_or_discarded_afterwards
     assert not list(takes.glob("[!.]*"))
     free = open_session(server.api, cell)  # neither took a device
     server.api.post(f"{free}:close")
+
+
+def test_an_id_that_another_session_has_used_is_refused_and_nothing_of_it_is_lost(server: Server, cell: Cell) -> None:
+    first, used = open_session(server.api, cell), list[str]()
+    for end in ("save_episode", None):  # one is saved, one interrupted by the end
+        used.append(server.api.post(f"{first}:start_episode")["episode_id"])
+        wait_until(server.api, first, lambda found: ((found["episode"] or {}).get("row") or 0) > 5)
+        if end:
+            server.api.post(f"{first}:{end}", {"episode_id": used[-1]})
+    (lost,) = server.api.post(f"{first}:close")["interrupted"]
+    second = open_session(server.api, cell)
+    for episode in used:
+        with pytest.raises(Refused, match="choose another id"):
+            server.api.post(f"{second}:start_episode", {"episode_id": episode})
+    assert server.api.get(second)["state"] == "ready"
+    kept = server.api.post(f"{first}:keep", {"episode_id": used[1]})
+    assert (kept["episode_index"], kept["rows"]) == (1, lost["rows"])
+    assert lost["rows"] > 0
+    server.api.post(f"{second}:close")

@@ -219,6 +219,7 @@ def test_what_was_interrupted_is_kept_or_discarded_after_the_end_too(session: Re
     session.discard(ROBOT, at)
     session.keep(KeepEpisode(episode_id=CAMERA), at)
     assert (session.state, session.ended) == (RecordingState.SAVING, True)
+    assert session.knows(CAMERA)
     session.saved_as(facts("any", episode_id=CAMERA), 0, at)
     assert (session.state, session.interrupted) == (RecordingState.CLOSED, {})
     with pytest.raises(Conflict, match="on request"):
