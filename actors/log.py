@@ -1,17 +1,11 @@
 """The event log. One append is one transaction: events, claims, rows of every view, the answer's idempotency key.
 
-This is the one place that knows recorders. SQLite's writers queue in the kernel, fairly, on a lock file beside the
-database; PostgreSQL's on the recorder's table lock. Each process writes from one thread, so that waiting for a lock
-never freezes an event loop, and a caller that has waited too long is told so while its append is sure not to happen.
+This is the one place that knows recorders; whose turn it is to write is actors/writer.py's.
 """
 
-import asyncio
-import fcntl
 import logging
-import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -22,7 +16,7 @@ from eventsourcing.persistence import StoredEvent
 from eventsourcing_sqlalchemy.datastore import SQLAlchemyDatastore
 from eventsourcing_sqlalchemy.recorders import SQLAlchemyApplicationRecorder
 from sqlalchemy import Connection, Engine, func, select
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
 from actors import answers, claims, codec, snapshots
@@ -30,10 +24,11 @@ from actors.answers import Answer, Once
 from actors.provenance import Provenance, following, stamped
 from actors.reserve import Reserve
 from actors.unread import Unread
+from actors.writer import Room, Writer
 from domain import camera, dataset, environment, model, project, recording, robot, training
 from domain.aggregate import Aggregate, DomainEvent
 from domain.claims import ITSELF
-from domain.errors import Conflict, GetiActionError, LogBusy, NotFound, StorageFull, Unavailable
+from domain.errors import Conflict, GetiActionError, NotFound, StorageFull
 from projections import database, fold, tables
 
 AGGREGATES: tuple[type[Aggregate], ...] = (
@@ -47,13 +42,8 @@ AGGREGATES: tuple[type[Aggregate], ...] = (
     model.Model,
 )
 KINDS: dict[str, type[Aggregate]] = {aggregate.kind: aggregate for aggregate in AGGREGATES}
-LOCK_TIMEOUT_S = 5.0
 PAGE = 1000
 _NEWEST = select(func.max(tables.events.c.id))
-_TABLE_LOCK = f"LOCK TABLE {tables.events.name} IN EXCLUSIVE MODE; NOTIFY {tables.events.name}"
-"""Heard after the commit, and only then; who finds nothing new goes on waiting."""
-Room = Callable[[], AbstractContextManager[None]]
-_FULL = ("disk is full", "no space", "could not extend file")
 
 logger = logging.getLogger(__name__)
 
@@ -78,22 +68,20 @@ class Log:
     """The log of one database. Cheap to make; reads on any thread; writes on its own one. An append waits for its
     turn for ``lock_timeout_s`` at most."""
 
-    def __init__(self, url: str, lock_timeout_s: float = LOCK_TIMEOUT_S) -> None:
-        self._lock_timeout_s = lock_timeout_s
+    def __init__(self, url: str, lock_timeout_s: float = 5.0) -> None:
         self.engine: Engine = database.engine(url)
         self.unread = Unread(self.engine)
         self._recorder = _Recorder(
             SQLAlchemyDatastore(session_maker=sessionmaker(bind=self.engine)), events_table_name=tables.events.name
         )
         path = database.sqlite_path(url)
-        self._lock_path = path and path.with_name(path.name + ".lockfile")
+        lock_path = path and path.with_name(path.name + ".lockfile")
+        self._writer = Writer(self.engine, lock_path, lock_timeout_s)
+        self.turn, self.failures = self._writer.turn, self._writer.failures
         self._reserve = None if path is None else Reserve(path.with_name(f"{path.name}.reserve"))
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="log-writer")
-        self._writers: Connection | None = None
 
     def close(self) -> None:
-        self._writer.shutdown()
-        self._disconnect()
+        self._writer.close()
         self.engine.dispose()
 
     # reading
@@ -213,13 +201,10 @@ class Log:
         """Snapshots come after the commit, in the writer's own time: nobody waits for them."""
         if aggregates:
             states = [(each.id, each.version, each.snapshot()) for each in aggregates]
-            self._writer.submit(self._write_snapshots, states)
-
-    def _write_snapshots(self, states: list[tuple[UUID, int, bytes]]) -> None:
-        try:
-            self._in_turn(lambda connection: snapshots.write(connection, states), _Ticket())
-        except GetiActionError as error:
-            logger.warning("a snapshot was not written: %s", error.detail)
+            self._writer.do_later(
+                lambda connection: snapshots.write(connection, states),
+                lambda error: logger.warning("a snapshot was not written: %s", error.detail),
+            )
 
     async def _append(
         self, aggregates: Iterable[Aggregate], version: int, once: Once | None, room: Room = nullcontext
@@ -258,41 +243,10 @@ class Log:
         await self._written(answers.forget_old)
 
     async def _written[T](self, work: Callable[[Connection], T], room: Room = nullcontext) -> T:
-        """Do ``work`` in the writer's transaction. Raises LogBusy when its turn does not come in time."""
-        ticket = _Ticket()
-        written = asyncio.wrap_future(self._writer.submit(self._in_turn, work, ticket, room))
-        done, _ = await asyncio.wait({written}, timeout=self._lock_timeout_s)
-        if not done and ticket.abandon():
-            written.cancel()
-            raise _busy()
-        return await asyncio.shield(written)
-
-    def _in_turn[T](self, work: Callable[[Connection], T], ticket: "_Ticket", room: Room = nullcontext) -> T:
-        with self.failures():
-            try:
-                return self._once(work, ticket, room)
-            except OperationalError as error:
-                if ticket.has_begun or not error.connection_invalidated:
-                    raise
-            return self._once(work, ticket, room)  # the connection was from before the server was started again
-
-    def _once[T](self, work: Callable[[Connection], T], ticket: "_Ticket", room: Room) -> T:
-        """On the writer's own connection: one from the pool would be tried out first, another way there and back."""
         try:
-            self._writers = self._writers or self.engine.connect()
-            with self.turn(self._writers, room):
-                ticket.begin()
-                return work(self._writers)
-        except BaseException as error:
-            self._disconnect()
-            if isinstance(error, IntegrityError):
-                raise _conflict(error) from error
-            raise
-
-    def _disconnect(self) -> None:
-        if self._writers is not None:
-            self._writers.close()
-            self._writers = None
+            return await self._writer.do(work, room)
+        except IntegrityError as error:
+            raise _conflict(error) from error
 
     def _commit(
         self,
@@ -319,25 +273,6 @@ class Log:
             fold.fold(connection, list(zip(positions, events, strict=True)), may_park=may_park)
             return int(positions[-1])
 
-    @contextmanager
-    def failures(self) -> Iterator[None]:
-        """Says what the database fails with in our words: StorageFull, LogBusy or Unavailable."""
-        try:
-            yield
-        except (OperationalError, self.engine.dialect.loaded_dbapi.OperationalError) as error:  # SQLAlchemy's, or raw
-            raise _operational(error) from error
-
-    @contextmanager
-    def turn(self, connection: Connection, room: Room = nullcontext) -> Iterator[None]:
-        """The writer's transaction, entered when it is our turn: nobody else writes while keys, claims and versions are
-        looked at in it. ``room`` is made for it when it begins."""
-        with ExitStack() as stack:
-            if self._lock_path is not None:
-                fcntl.flock(stack.enter_context(self._lock_path.open("ab")), fcntl.LOCK_EX)
-            stack.enter_context(room())
-            stack.enter_context(database.begin_immediate(connection, postgresql=_TABLE_LOCK))
-            yield
-
 
 class _Recorder(SQLAlchemyApplicationRecorder):  # type: ignore[misc]
     """An append begins with the table's lock and a word to the listeners: each of them again is one more way to the
@@ -348,33 +283,6 @@ class _Recorder(SQLAlchemyApplicationRecorder):  # type: ignore[misc]
 
     def _notify_channel(self, session: Session) -> None:
         pass
-
-
-class _Ticket:
-    """Decides between a caller that gives up waiting and the writer that begins: exactly one of them wins."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._state = "waiting"
-
-    @property
-    def has_begun(self) -> bool:
-        return self._state == "begun"
-
-    def begin(self) -> None:
-        """The writer has the lock. Raises LogBusy when the caller is gone: then nothing must be written."""
-        with self._lock:
-            if self._state == "abandoned":
-                raise _busy()
-            self._state = "begun"
-
-    def abandon(self) -> bool:
-        """True when the append is now sure not to happen; False when it has begun and must be waited for."""
-        with self._lock:
-            if self._state == "begun":
-                return False
-            self._state = "abandoned"
-            return True
 
 
 def _stream(connection: Connection, id: UUID, after: int) -> Iterator[DomainEvent]:
@@ -404,22 +312,6 @@ def _newest(connection: Connection) -> int:
     return connection.scalar(_NEWEST) or 0
 
 
-def _busy() -> LogBusy:
-    return LogBusy("Others kept the event log for too long; nothing was done, try again.")
-
-
 def _conflict(error: IntegrityError) -> GetiActionError:
     """Every other rule was checked under the lock, so what is left is a version that another process took."""
     return VersionConflict(f"Another process wrote first ({type(error.orig).__name__}); load and decide again.")
-
-
-def _operational(error: Exception) -> GetiActionError:
-    said = str(getattr(error, "orig", error)).lower()
-    if any(sign in said for sign in _FULL):
-        return StorageFull("The disk that holds the database is full; free some space, then try again.")
-    if "lock" in said or "timeout" in said:
-        return _busy()
-    logger.error("the database failed", exc_info=error)
-    return Unavailable(
-        "The database failed, so the command may have happened or not: ask how it stands. The server's log says more."
-    )

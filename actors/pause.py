@@ -4,16 +4,23 @@ import time
 
 
 class Pause:
-    """In which the operator puts things back."""
+    """In which the operator puts things back. While it is held none begins: the operator wants to go on himself."""
 
     def __init__(self) -> None:
         self._until: float | None = None
+        self._held = False
 
     def begin(self, seconds: float) -> None:
-        self._until = time.monotonic() + seconds
+        if not self._held:
+            self._until = time.monotonic() + seconds
+
+    def hold(self) -> None:
+        """Until ``end``."""
+        self._until, self._held = None, True
 
     def end(self) -> None:
-        self._until = None
+        """An episode starts."""
+        self._until, self._held = None, False
 
     def left_s(self) -> float | None:
         """Seconds, 0 when it is over; None when there is none."""

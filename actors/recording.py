@@ -8,18 +8,18 @@ recorded is interrupted with the rows that are whole, one that was being saved i
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID, uuid4
 
-from actors import takes
 from actors.entity import ATTEMPTS, Entity
 from actors.log import VersionConflict, now
 from actors.parts import FINISH_S, OPEN_S, Parts
 from actors.pause import Pause
 from actors.publishing import publish_newest
+from actors.takes import Takes, warm_up
 from domain.camera import Camera
 from domain.dataset import Dataset, EpisodeFacts
 from domain.errors import Conflict, GetiActionError, Unavailable
@@ -64,15 +64,14 @@ class RecordingActor(Entity[Recording]):
         self._keys: list[str] = []
         self._stopping = False
         self._pause = Pause()
-        self._paused = False
 
     async def wake(self) -> None:
         await super().wake()
         async with self._commands:
-            await (self._end_up() if self.aggregate.ended else self._take_up())
+            await (self._finish_saving() if self.aggregate.ended else self._take_up())
             self._opened.set()
         if self.aggregate.ended:
-            await asyncio.sleep(LINGER_S)  # somebody woke it, to keep or discard what was interrupted
+            await asyncio.sleep(LINGER_S)  # who woke it, to keep or discard what was interrupted, asks now
             self.leave()
         else:
             await self._beat_until_closed()
@@ -93,9 +92,6 @@ class RecordingActor(Entity[Recording]):
             self._use()
             self.aggregate.check_open()
             id = command.episode_id or UUID(episode_id)
-            started_before = self.aggregate.take is not None
-            if not started_before:
-                await self._hold_devices()
             await self._start(id, command)
             return {"episode_id": str(id)}
 
@@ -110,30 +106,37 @@ class RecordingActor(Entity[Recording]):
 
     async def keep_episode(self, command: KeepEpisode) -> dict[str, Any]:
         """Save what is whole of an interrupted episode."""
-        await self._opened.wait()  # a process that was lost amid it has done so by then
-        async with self._commands:
-            self._use()
+        async with self._clearing_up():
             if command.episode_id not in self.aggregate.saved:
                 await self.decide(lambda recording: recording.keep(command, now()))
                 await self._or_interrupt(self._seal_and_publish)
             return await self._saved(command.episode_id)
 
     async def discard_episode(self, episode_id: str) -> dict[str, Any]:
-        async with self._commands:
-            self._use()
-            was_open = self.aggregate.take is not None
-            await self._discard(UUID(episode_id))
-            if was_open:
+        """The open one, or one that was interrupted."""
+        async with self._clearing_up():
+            if await self._discard(UUID(episode_id)):
                 self._go_on()
             return {"episode_id": episode_id}
+
+    @asynccontextmanager
+    async def _clearing_up(self) -> AsyncIterator[None]:
+        """The turn of a command that a session takes also when it has ended: it is woken for that, and leaves again."""
+        await self._opened.wait()  # what was being done when the process before this one was lost is done by then
+        try:
+            async with self._commands:
+                self._use()
+                yield
+        finally:
+            if self.aggregate.ended:
+                self.leave()
 
     async def pause(self) -> None:
         """No episode starts by itself until the operator starts one; the open one goes on."""
         async with self._commands:
             self._use()
             self.aggregate.check_open()
-            self._pause.end()
-            self._paused = True
+            self._pause.hold()
 
     async def close(self, reason: str) -> None:
         """End the session; an open episode is kept as interrupted."""
@@ -170,13 +173,9 @@ class RecordingActor(Entity[Recording]):
 
     async def _take_up(self) -> None:
         """Bring the world to where the log says the session is."""
-        match self.aggregate.state:
-            case RecordingState.RECORDING:
-                await self._interrupt("the session's process was lost")
-            case RecordingState.SAVING:
-                await self._or_interrupt(self._finish_late, quiet=True)
-            case _:
-                pass
+        if self.aggregate.state is RecordingState.RECORDING:
+            await self._interrupt("the session's process was lost")
+        await self._finish_saving()
         if self.aggregate.dataset_id is not None:
             await asyncio.to_thread(publish_newest, settings().datasets_dir, self._dataset)
         try:
@@ -188,46 +187,39 @@ class RecordingActor(Entity[Recording]):
         else:
             await self.decide(lambda recording: recording.ready(self.run, self.node, now()))
 
-    async def _end_up(self) -> None:
-        """An interrupted episode was being kept when this process was lost."""
+    async def _finish_saving(self) -> None:
+        """An episode was being saved when this process was lost."""
         if self.aggregate.state is RecordingState.SAVING:
             await self._or_interrupt(self._finish_late, quiet=True)
 
     async def _hold_devices(self) -> None:
         """Wake and keep every device; refuse those whose rows would not fit the dataset's."""
-        await asyncio.gather(self._parts.hold(self.aggregate.tele_operator), asyncio.to_thread(takes.warm_up))
+        await asyncio.gather(self._parts.hold(self.aggregate.tele_operator), asyncio.to_thread(warm_up))
         from actors.capture.manifest import feature_keys
 
         names = [self.log.load(Camera, id).name for id in self.aggregate.camera_ids]
         self._keys = feature_keys(names)
-        if self.aggregate.dataset_id is not None:
-            await asyncio.to_thread(self._refuse_misfit, self._dataset)
-
-    def _refuse_misfit(self, dataset: Dataset) -> None:
-        from actors.capture.episode import episode_folder
-        from actors.capture.manifest import read_manifest, refuse_misfit
-
-        if dataset.episodes:
-            first = read_manifest(episode_folder(self._dataset_folder, dataset.episodes[0].episode_id))
+        if self.aggregate.dataset_id is not None and (episodes := self._dataset.episodes):
             sizes = dict(zip(self._keys, self._parts.sizes, strict=True))
-            refuse_misfit(first, sizes, self._parts.joint_names)
+            await self._takes.refuse_misfit(episodes[0].episode_id, sizes, self._parts.joint_names)
 
     # one episode
 
     async def _start(self, id: UUID, command: StartEpisode) -> None:
-        started_before = self.aggregate.take is not None
-        if self.aggregate.dataset_id is not None and not started_before:
-            self._refuse_used(id)
+        is_new = self.aggregate.take is None
+        if is_new:
+            await self._refuse_used(id)
+            await self._hold_devices()
         await self.decide(lambda recording: recording.start(id, command, now()))
-        if not started_before:
+        if is_new:
             self._pause.end()
-            self._paused = False
             await self._begin_or_discard(id)
 
-    def _refuse_used(self, id: UUID) -> None:
+    async def _refuse_used(self, id: UUID) -> None:
         """Another session's episode or take of this id would be written over, or be in the way of this one's."""
-        used = id in self._dataset.order or self._take_folder(id).exists()
-        if used and not self.aggregate.knows(id):  # of its own the session itself says how they ended
+        if self.aggregate.dataset_id is None or self.aggregate.knows(id):  # it says itself how those ended
+            return
+        if id in self._dataset.order or await self._takes.has(id):
             raise Conflict(f"The dataset has an episode or a take {id} already; choose another id.")
 
     async def _save(self, command: SaveEpisode) -> None:
@@ -240,7 +232,7 @@ class RecordingActor(Entity[Recording]):
     def _go_on(self) -> None:
         """An episode ended as it should: the next one follows where the session's plan says so."""
         reset_s = self.aggregate.plan.reset_time_s
-        if reset_s is not None and self.aggregate.goes_on and not self._paused:
+        if reset_s is not None and self.aggregate.goes_on:
             self._pause.begin(reset_s)
 
     async def _begin(self) -> None:
@@ -250,9 +242,7 @@ class RecordingActor(Entity[Recording]):
         await self._parts.reset(self._t0_ns, self.aggregate.fps, take.number)
         if self.aggregate.dataset_id is None:
             return
-        from actors.capture.episode import open_take
-
-        folder = str(await asyncio.to_thread(open_take, self._dataset_folder, self._meta(take)))
+        folder = await self._takes.open(self._meta(take))
         await self._parts.begin(folder, self._keys, self._t0_ns, self.aggregate.fps)
 
     async def _begin_or_discard(self, episode_id: UUID) -> None:
@@ -263,15 +253,16 @@ class RecordingActor(Entity[Recording]):
             await self._discard(episode_id)
             raise
 
-    async def _discard(self, episode_id: UUID) -> None:
-        from actors.capture.episode import discard
-
-        was_open = self.aggregate.take is not None
+    async def _discard(self, episode_id: UUID) -> bool:
+        """Whether it was the open one, whose parts then end; that of another goes on."""
+        take = self.aggregate.take
+        was_open = take is not None and take.episode_id == episode_id
         await self.decide(lambda recording: recording.discard(episode_id, now()))
         if was_open:
             await self._stop_parts()
         if self.aggregate.dataset_id is not None:
-            await asyncio.to_thread(discard, self._take_folder(episode_id))
+            await self._takes.discard(episode_id)
+        return was_open
 
     async def _finish(self) -> None:
         """Let every part write up to the last row, then seal."""
@@ -286,11 +277,8 @@ class RecordingActor(Entity[Recording]):
     async def _seal_and_publish(self, reports: "Sequence[TakeReport]" = ()) -> None:
         """The take becomes an immutable episode, the log learns of it, and a new version shows it. Without the reports
         of all its parts it is one that was interrupted."""
-        from actors.capture.episode import seal
-
-        take, folder = self._open_take, self._take_folder(self._open_take.episode_id)
-        meta = (await asyncio.to_thread(takes.noted_meta, folder)).model_copy(update=take.label.model_dump())
-        facts = await asyncio.to_thread(seal, folder, meta, reports, take.rows)
+        take = self._open_take
+        facts = await self._takes.seal(take.episode_id, take.label, reports, take.rows)
         dataset = await self._add_to_dataset(facts)
         await asyncio.to_thread(publish_newest, settings().datasets_dir, dataset)
 
@@ -307,10 +295,7 @@ class RecordingActor(Entity[Recording]):
         raise Unavailable("The dataset is changed too often; save again.")
 
     async def _saved(self, episode_id: UUID) -> dict[str, Any]:
-        from actors.capture.episode import episode_folder
-        from actors.capture.manifest import read_facts
-
-        facts = await asyncio.to_thread(read_facts, episode_folder(self._dataset_folder, episode_id))
+        facts = await self._takes.facts(episode_id)
         return {**facts.model_dump(mode="json"), "episode_index": self.aggregate.saved[episode_id]}
 
     async def _or_interrupt(self, step: Callable[[], Awaitable[None]], *, quiet: bool = False) -> None:
@@ -328,7 +313,7 @@ class RecordingActor(Entity[Recording]):
         if self.aggregate.dataset_id is None:  # practice: nothing was written that could be kept
             await self._discard(self._open_take.episode_id)
             return
-        rows = await asyncio.to_thread(takes.whole_rows, self._take_folder(self._open_take.episode_id))
+        rows = await self._takes.whole_rows(self._open_take.episode_id)
         await self.decide(lambda recording: recording.interrupt(rows, reason, now()))
 
     async def _stop_parts(self) -> None:
@@ -356,7 +341,7 @@ class RecordingActor(Entity[Recording]):
             await self._follow_plan()
         except GetiActionError as error:
             logger.warning("session %s does not go on by itself: %s", self.id, error.detail)
-            self._pause.end()
+            self._pause.hold()
         if self.aggregate.take is None or self.aggregate.dataset_id is None:
             return
         try:
@@ -372,7 +357,6 @@ class RecordingActor(Entity[Recording]):
             await self._save(SaveEpisode(episode_id=take.episode_id))
         elif take is None and self._pause.is_over():
             self._used_at = time.monotonic()
-            await self._hold_devices()
             await self._start(uuid4(), StartEpisode())
 
     def _until_next_step(self) -> float:
@@ -406,11 +390,8 @@ class RecordingActor(Entity[Recording]):
         return self.log.load(Dataset, self.aggregate.dataset_id)
 
     @property
-    def _dataset_folder(self) -> Path:
-        return settings().datasets_dir / str(self.aggregate.dataset_id)
-
-    def _take_folder(self, episode_id: UUID) -> Path:
-        return self._dataset_folder / "takes" / str(episode_id)
+    def _takes(self) -> Takes:
+        return Takes(settings().datasets_dir / str(self.aggregate.dataset_id))
 
     @property
     def _open_take(self) -> Take:

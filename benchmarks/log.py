@@ -19,7 +19,6 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Connection
 
-from actors import log as log_module
 from actors.answers import Once
 from actors.codec import encode
 from actors.log import Log
@@ -107,8 +106,7 @@ def _writer(url: str, seconds: float, per_second: float | None, locked: bool, re
     many were refused in the end."""
     log = Log(url, lock_timeout_s=60)
     if not locked:
-        log._lock_path = None  # the database's own busy handler alone
-        log_module._TABLE_LOCK = "SELECT 1"
+        log._writer._lock_path = None  # the database's own busy handler alone
 
     async def work() -> tuple[list[float], int]:
         await by_log(log, 0)  # connects and compiles

@@ -52,9 +52,8 @@ def demo(
     """Record, train, export and evaluate in the simulated cell, with the server that runs or one of its own."""
     from client.demo import DemoOptions, run_demo
 
-    with _server(settings()) as (url, ours):
-        later = " (this server ends now; ./run.sh starts one)" if ours else ""
-        run_demo(url, DemoOptions(steps, episodes, rollouts), out, later)
+    with _server(settings()) as url:
+        run_demo(url, DemoOptions(steps, episodes, rollouts), out)
 
 
 @app.command()
@@ -68,10 +67,10 @@ def record(
 ) -> None:
     """Record at the bench, one episode after the other, with the server that runs or one of its own."""
     from client.bars import Bars
-    from client.bench import BenchOptions, record_at_the_bench
+    from client.recording import RecordingOptions, record_at_the_bench
 
-    options = BenchOptions(dataset, task, fps, episodes, episode_time, reset_time)
-    with _server(settings()) as (url, _), Bars(out) as bars:
+    options = RecordingOptions(dataset, task, fps, episodes, episode_time, reset_time)
+    with _server(settings()) as url, Bars(out) as bars:
         record_at_the_bench(url, options, bars, out.bell)
 
 
@@ -109,7 +108,7 @@ def _seed_model() -> None:
     from client.demo import Cell, sample_model
 
     cell = Cell(*(str(sample_id(thing)) for thing in ("project", "environment", "dataset")))
-    with _server(settings()) as (url, _):
+    with _server(settings()) as url:
         out.print(sample_model(url, cell, out))
 
 
@@ -159,13 +158,13 @@ def openapi() -> None:
 
 
 @contextmanager
-def _server(config: Settings) -> Iterator[tuple[str, bool]]:
-    """The address of the server that runs, or of one of our own for as long as it is needed, and whether it is ours."""
+def _server(config: Settings) -> Iterator[str]:
+    """The server that runs, or one of our own for as long as it is needed."""
     from client.api import Api
 
     url = config.address
     if Api(url).is_up():
-        yield url, False
+        yield url
         return
     log = config.storage_dir / SERVER_LOG
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -177,7 +176,8 @@ def _server(config: Settings) -> Iterator[tuple[str, bool]]:
         )
     try:
         _await_start(config, process, log)
-        yield url, True
+        yield url
+        out.print("The server that was started for this ends now; ./run.sh starts one to look at it.")
     finally:
         process.terminate()
         process.wait(15)

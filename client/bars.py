@@ -3,9 +3,12 @@
     recording   ━━━━━━━━━━━━╺━━━━━━━  3/5   0:01:12  row 84 · 0 dropped · 0 stale
 
 A bar without a known share of done sweeps from side to side; the time runs on in any case. What does not fit into the
-terminal's width is cut from the words at the end, never from the bar.
+terminal's width is cut from the words at the end, never from the bar. Where no terminal is (a file, a pipe) it is a new
+line of words instead, whenever something else begins and every ten seconds.
 """
 
+import re
+from time import monotonic
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +17,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.table import Column
 from rich.text import Text
 
+EVERY_S = 10.0
 NAME_WIDTH, BAR_WIDTH, FIGURE_WIDTH = 10, 20, 5
 
 
@@ -47,18 +51,28 @@ class Bars:
 
     def line(self, name: str, words: str, of: int | None = None) -> "Line":
         """A new line. Its figure counts up to ``of``, or is a percentage where that is None."""
-        return Line(self._progress, self._progress.add_task(name, total=None, words=words, of=of), of or 100)
+        return Line(self._progress, self._progress.add_task(name, total=None, words=words, of=of), name, of or 100)
 
 
 class Line:
     """One thing that goes on; as a context it stands still where an error left it."""
 
-    def __init__(self, progress: Progress, task: TaskID, total: int) -> None:
-        self._progress, self._task, self._total = progress, task, total
+    def __init__(self, progress: Progress, task: TaskID, name: str, total: int) -> None:
+        self._progress, self._task, self._name, self._total = progress, task, name, total
+        self._written_at, self._written = 0.0, ""
 
     def tell(self, words: str, done: float = 0) -> None:
         """Where it is now. As long as nothing is ``done`` the bar sweeps."""
         self._progress.update(self._task, total=self._total if done else None, completed=done, words=words)
+        if not self._progress.console.is_terminal:
+            self._write(words)
+
+    def _write(self, words: str) -> None:
+        """Numbers alone are no news."""
+        is_news = _without_numbers(words) != _without_numbers(self._written)
+        if words != self._written and (is_news or monotonic() - self._written_at > EVERY_S):
+            self._progress.console.print(f"{self._name}: {words}", soft_wrap=True)
+            self._written_at, self._written = monotonic(), words
 
     def end(self, words: str) -> None:
         """It is through: the bar is full and the time stands still."""
@@ -73,6 +87,10 @@ class Line:
         if error is not None:
             self._progress.update(self._task, total=self._total)
             self._progress.stop_task(self._task)
+
+
+def _without_numbers(words: str) -> str:
+    return re.sub(r"[\d.,]+", "", words)
 
 
 class _Figure(ProgressColumn):

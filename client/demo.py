@@ -43,8 +43,8 @@ class Cell:
     dataset: str
 
 
-def run_demo(url: str, options: DemoOptions, out: Console, later: str = "") -> None:
-    """Raises Refused with what the server said, or with how a job ended. ``later``: when its links can be opened."""
+def run_demo(url: str, options: DemoOptions, out: Console) -> None:
+    """Raises Refused with what the server said, or with how a job ended."""
     api = Api(url)
     with Bars(out) as bars:
         cell = make_cell(api, f"PushT demo {time.strftime('%Y-%m-%d %H:%M:%S')}")
@@ -57,7 +57,7 @@ def run_demo(url: str, options: DemoOptions, out: Console, later: str = "") -> N
     out.print(_exports(model))
     if options.steps < FEW_STEPS:
         out.print(f"{options.steps} steps show that the road works, not a policy that works; try --steps {FEW_STEPS}.")
-    out.print(f"Look at{later}")  # each link is a line of its own, for 80 columns have no room for a word beside it
+    out.print("Look at")  # each link is a line of its own, for 80 columns have no room for a word beside it
     for page in ("/", f"/api/dataset/{cell.dataset}/episodes", f"/api/models/{model['id']}"):
         out.print(f"{url}{page}", soft_wrap=True)
 

@@ -32,9 +32,6 @@ class RecordingState(StrEnum):
     FAILED = "failed"
 
 
-ENDED = (RecordingState.CLOSED, RecordingState.FAILED)
-
-
 class Plan(BaseModel):
     """What a session does by itself. An episode is saved after ``episode_time_s``; once one was saved or discarded, the
     next starts after a pause of ``reset_time_s`` to put things back, until ``episodes`` are saved. None of them: only
@@ -313,8 +310,8 @@ class Recording(Aggregate):
             camera_ids=environment.camera_ids,
             robot_id=robot.robot_id,
             tele_operator=robot.tele_operator.type,
-            plan=Plan.model_validate(command.model_dump(include=set(Plan.model_fields))),
-            limits=Limits.model_validate(command.model_dump(include=set(Limits.model_fields))),
+            plan=Plan(**command.model_dump(include=set(Plan.model_fields))),
+            limits=Limits(**command.model_dump(include=set(Limits.model_fields))),
         )
 
     @property

@@ -28,18 +28,8 @@ _ENVIRONMENT = ("id", "name", "robots", "camera_ids")
 _DATASET = ("id", "project_id", "environment_id", "name", "default_task", "episodes", "frames", "fps", "size_bytes")
 _EPISODE = ("episode_index", "id", "task", "length", "fps", "duration_s", "tags", "rating", "dropped", "stale")
 _FACTS = ("recording_id", "measured_fps", "repeated", "size_bytes", "sha256", "success", "note", "suspect")
-_RECORDING = (
-    "id",
-    "project_id",
-    "environment_id",
-    "dataset_id",
-    "fps",
-    "task",
-    "reason",
-    "source",
-    "created_at",
-    "plan",
-)
+_SESSION = ("id", "project_id", "environment_id", "dataset_id", "fps", "task", "reason", "source", "created_at")
+_RECORDING = (*_SESSION, "options")
 _OPTIONS = Plan().model_dump() | Limits().model_dump()
 _TAKE = ("recording_id", "id", "number", "task", "rows", "reason", "started_at")
 _JOB_WORK = ("id", "project_id", "type", "status", "progress", "message", "reason", "attempt", "extra_info", "payload")
@@ -274,7 +264,7 @@ def _recording(row: Row, interrupted: list[Row]) -> Row:
     shown = pick(row, (*_RECORDING, "state", "episodes_saved"))
     shown["episode"] = _open_episode(row) if row["state"] in _OPEN else None
     shown["interrupted"] = [_take(take) for take in interrupted]
-    return shown | (shown.pop("plan") or _OPTIONS)
+    return shown | (shown.pop("options") or _OPTIONS)
 
 
 def _open_episode(row: Row) -> Row:

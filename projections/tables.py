@@ -226,7 +226,7 @@ recordings = Table(
     Column("reason", Text),
     Column("source", Text, nullable=False),
     Column("created_at", Timestamp, nullable=False),
-    Column("plan", JSON(none_as_null=True)),
+    Column("options", JSON(none_as_null=True)),
     *_last_change(),
 )
 

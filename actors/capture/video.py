@@ -173,7 +173,7 @@ def first_picture(path: Path) -> NDArray[np.uint8]:
         for stream in container.streams.video[:1]:
             for frame in container.decode(stream):
                 return frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
-    raise Invalid("A camera's video holds no picture. Discard the episode.")
+    raise Invalid("A camera's video holds no picture. Delete the episode.")
 
 
 def _spread(packets: Iterable[av.Packet], distance: float) -> Iterator[av.Packet | None]:

@@ -11,10 +11,10 @@ from actors import codec
 from actors.gateway import Gateway
 from actors.history import Wanted, find
 from actors.log import KINDS
-from actors.routes.position import AT, SHOWS_PAST
+from actors.routes.position import AT
 from domain.errors import Invalid, NotFound
 from projections.paging import MAX_LIMIT, Rows
-from projections.routes.replies import COUNTED, many
+from projections.routes.replies import COUNTED, SHOWS_PAST, many
 
 RESOURCES = {
     "projects": "project",

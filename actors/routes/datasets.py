@@ -65,7 +65,7 @@ async def get_thumbnail(
     something is), and never enlarged."""
     with reading(request) as connection:
         id = UUID(queries.episode(connection, dataset_id, episode_key(n))["id"])
-    return await _thumbnail(request, settings().datasets_dir / str(dataset_id), id, camera, width, height)
+    return await _thumbnail(request, _files(dataset_id), id, camera, width, height)
 
 
 async def _thumbnail(
@@ -100,7 +100,7 @@ async def download(request: Request, dataset_id: UUID) -> Response:
     sent."""
     with reading(request) as connection:
         name = queries.dataset(connection, dataset_id)["name"]
-    return await asyncio.to_thread(_download, request, settings().datasets_dir / str(dataset_id), name)
+    return await asyncio.to_thread(_download, request, _files(dataset_id), name)
 
 
 @router.get(
@@ -114,7 +114,7 @@ async def get_statistics(request: Request, dataset_id: UUID) -> Response:
     """Of the episodes that it holds; the ETag is the dataset's."""
     with reading(request) as connection:
         counted, episodes = queries.counted(connection, dataset_id)
-    counted |= await asyncio.to_thread(_figures, settings().datasets_dir / str(dataset_id), episodes)
+    counted |= await asyncio.to_thread(_figures, _files(dataset_id), episodes)
     return one(counted)
 
 
@@ -147,11 +147,15 @@ def _named(file_name: str) -> dict[str, str]:
     return {"Content-Disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(file_name, safe='')}"}
 
 
+def _files(dataset_id: UUID) -> Path:
+    return settings().datasets_dir / str(dataset_id)
+
+
 def _folder(request: Request, dataset_id: UUID) -> Path:
     """Where the dataset's files are. Raises NotFound if there is no such dataset."""
     with reading(request) as connection:
         queries.dataset(connection, dataset_id)
-    return settings().datasets_dir / str(dataset_id)
+    return _files(dataset_id)
 
 
 def _video(folder: Path, path: str) -> Video:

@@ -6,11 +6,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from actors.gateway import Gateway
 from domain.errors import GetiActionError
+from projections.routes.replies import SHOWS_PAST
 
 HEADER = "X-Log-Position"
-AT, SHOWS_PAST = "at", "shows_past"
-"""Where in the request's state a middleware inside notes for which position it was asked, and the route that its answer
-shows that one (what has no past, as health, shows how things are)."""
+AT = "at"
+"""Where in the request's state a middleware inside notes for which position it was asked."""
 
 
 class LogPosition:

@@ -16,7 +16,6 @@ from domain.environment import Environment
 from domain.errors import DeviceLocked
 from domain.project import Project
 from domain.recording import (
-    ENDED,
     CloseRecording,
     DiscardEpisode,
     KeepEpisode,
@@ -129,7 +128,7 @@ async def close_recording(
     recording = write.load(Recording, recording_id, project_id)
 
     async def close() -> None:
-        if recording.state not in ENDED:
+        if not recording.ended:
             await write.command(Recording, recording_id, "close", "closed on request", timeout_s=SAVE_S)
 
     return await write.ask(200, close, partial(queries.recording, project_id=project_id, id=recording_id))

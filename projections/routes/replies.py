@@ -16,12 +16,16 @@ from domain.errors import Invalid
 from projections.kinds import Found
 from projections.paging import MAX_CURSOR, MAX_LIMIT, Page, Rows
 
+SHOWS_PAST = "shows_past"
+"""Noted in the request's state by a route whose answer is of the position that was asked for; what has no past, as
+health, shows how things are."""
+
 
 def reading(request: Request) -> Connection:
     """A connection, for one ``with``, to the tables; as they were, when the request asks for a position (`?at=`)."""
     past = _past(request)
     if past is not None:
-        request.scope["state"]["shows_past"] = True
+        request.scope["state"][SHOWS_PAST] = True
     return (past or cast("Engine", request.app.state.engine)).connect()
 
 

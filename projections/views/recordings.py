@@ -74,7 +74,7 @@ def _opened(event: Recording.Opened) -> Row:
         "reason": None,
         "source": "none" if event.tele_operator == "none" else "teleoperation",
         "created_at": rfc3339(event.timestamp),
-        "plan": _options(event),
+        "options": _options(event),
     }
 
 

@@ -347,3 +347,22 @@ def test_an_id_that_another_session_has_used_is_refused_and_nothing_of_it_is_los
     assert (kept["episode_index"], kept["rows"]) == (1, lost["rows"])
     assert lost["rows"] > 0
     server.api.post(f"{second}:close")
+
+
+def test_discarding_what_was_interrupted_leaves_the_open_episode_alone(server: Server, cell: Cell) -> None:
+    deadline = time.monotonic() + 30
+    while server.processes("ray::RecordingActor"):  # those of sessions that have ended go by themselves
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    session = open_session(server.api, cell)
+    lost = server.api.post(f"{session}:start_episode")["episode_id"]
+    wait_until(server.api, session, lambda found: ((found["episode"] or {}).get("row") or 0) > 3)
+    assert server.kill("ray::RecordingActor") == 1
+    wait_until(server.api, session, lambda found: bool(found["interrupted"]) and found["state"] == "ready")
+    episode = server.api.post(f"{session}:start_episode")["episode_id"]
+    wait_until(server.api, session, lambda found: ((found["episode"] or {}).get("row") or 0) > 3)
+    server.api.post(f"{session}:discard_episode", {"episode_id": lost})
+    before = server.api.get(session)["episode"]["row"]
+    wait_until(server.api, session, lambda found: ((found["episode"] or {}).get("row") or 0) > before + 15)
+    assert server.api.post(f"{session}:save_episode", {"episode_id": episode})["rows"] > before + 15
+    server.api.post(f"{session}:close")

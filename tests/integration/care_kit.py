@@ -71,6 +71,13 @@ def record_lost(folder: Path) -> list[UUID]:
     return ids
 
 
+def adopted(log: Log, storage: Path, lost: Path) -> list[UUID]:
+    """Its three episodes, of 5, 6 and 7 rows, in version 3 of a dataset that the log knows again."""
+    ids = record_lost(lost)
+    adopt(log, storage, lost, Wish(), quiet)
+    return ids
+
+
 def make_system(log: Log, storage: Path, lost: Path) -> None:
     """A small whole one: the dataset, a job that trained on it, and its model, with all their files."""
     adopt(log, storage, lost, Wish(), quiet)

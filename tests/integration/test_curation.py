@@ -16,7 +16,6 @@ from fastapi import FastAPI
 from actors import publishing
 from actors.capture.lerobot_v3 import current_version
 from actors.capture.reader import list_episodes
-from actors.care.adopting import Wish, adopt
 from actors.care.check import check_log
 from actors.care.check_files import check_files
 from actors.gateway import Gateway
@@ -30,7 +29,7 @@ from domain.dataset import Dataset
 from domain.errors import StorageFull, Unavailable
 from projections import routes as reading
 from settings import Settings
-from tests.integration.care_kit import DATASET, opened, quiet, record_lost, rows
+from tests.integration.care_kit import DATASET, adopted, opened, quiet, rows
 from tests.integration.log_kit import AT
 
 PATH = f"/dataset/{DATASET}/episodes"
@@ -52,9 +51,7 @@ async def log(database_url: str) -> AsyncIterator[Log]:
 @pytest.fixture
 async def ids(log: Log, storage: Path, tmp_path: Path) -> list[UUID]:
     """Three episodes of 5, 6 and 7 rows, in version 3 of the dataset."""
-    recorded = await asyncio.to_thread(record_lost, tmp_path / "lost")
-    await asyncio.to_thread(adopt, log, storage, tmp_path / "lost", Wish(), quiet)
-    return recorded
+    return await asyncio.to_thread(adopted, log, storage, tmp_path / "lost")
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import io
 import json
 import threading
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -21,7 +22,6 @@ from fastapi import FastAPI
 from actors.as_of import Past
 from actors.capture import thumbnail
 from actors.capture.archive import CHUNK_BYTES
-from actors.care.adopting import Wish, adopt
 from actors.gateway import Gateway
 from actors.log import Log
 from actors.publishing import publish_newest
@@ -31,7 +31,7 @@ from domain.dataset import Dataset, UpdateDataset
 from projections import routes as reading
 from projections import shapes
 from settings import Settings
-from tests.integration.care_kit import DATASET, SIZES, opened, quiet, record_lost
+from tests.integration.care_kit import DATASET, SIZES, adopted, opened
 from tests.integration.log_kit import AT
 from tests.integration.test_capture_kit import number_of, picture, psnr, record
 
@@ -56,9 +56,7 @@ async def log(request: pytest.FixtureRequest) -> AsyncIterator[Log]:
 @pytest.fixture
 async def ids(log: Log, storage: Path, tmp_path: Path) -> list[UUID]:
     """Three episodes of 5, 6 and 7 rows, in version 3 of the dataset."""
-    recorded = await asyncio.to_thread(record_lost, tmp_path / "lost")
-    await asyncio.to_thread(adopt, log, storage, tmp_path / "lost", Wish(), quiet)
-    return recorded
+    return await asyncio.to_thread(adopted, log, storage, tmp_path / "lost")
 
 
 @pytest.fixture
@@ -144,17 +142,22 @@ async def test_a_version_that_is_replaced_meanwhile_is_read_to_its_end(
     app: FastAPI, log: Log, storage: Path, home: Path, ids: list[UUID]
 ) -> None:
     """The first byte is on its way when the newest version becomes another."""
-    content, sent = (home / FIRST).read_bytes(), b""
+    content = (home / FIRST).read_bytes()
+    assert await sent_while(app, f"{HERE}/video/{FIRST}", partial(without, log, storage, *ids)) == content
+    assert (await raw(app, f"{HERE}/video/{FIRST}"))[0] == 404
+
+
+async def sent_while(app: FastAPI, path: str, meanwhile: Callable[[], Awaitable[object]]) -> bytes:
+    """The body of an answer that has begun when ``meanwhile`` happens."""
+    sent = bytearray()
 
     async def send(message: Any) -> None:
-        nonlocal sent
         if message["type"] == "http.response.start":
-            await without(log, storage, *ids)
-        sent += message.get("body", b"")
+            await meanwhile()
+        sent.extend(message.get("body", b""))
 
-    await app(scope(f"{HERE}/video/{FIRST}"), never, send)
-    assert sent == content
-    assert (await raw(app, f"{HERE}/video/{FIRST}"))[0] == 404
+    await app(scope(path), never, send)
+    return bytes(sent)
 
 
 def scope(path: str) -> dict[str, Any]:
@@ -315,7 +318,7 @@ async def test_a_thumbnail_that_cannot_be_is_told(http: httpx.AsyncClient, stora
     refused(await http.get(f"/api/dataset/{uuid4()}/episodes/0/thumbnail"), 404, "episode_not_found")
     video = storage / "datasets" / str(DATASET) / "episodes" / str(ids[0]) / "videos" / "top.mp4"
     video.write_bytes(video.read_bytes()[:100])
-    assert "Discard the episode" in refused(await http.get(f"{path}/thumbnail"), 422, "invalid")
+    assert "Delete the episode" in refused(await http.get(f"{path}/thumbnail"), 422, "invalid")
     video.unlink()
     assert str(storage) not in refused(await http.get(f"{path}/thumbnail"), 503, "unavailable")
 
@@ -407,16 +410,8 @@ async def test_who_has_the_version_is_told_so_until_there_is_another(
 async def test_a_version_that_is_replaced_while_it_is_sent_is_sent_whole(
     app: FastAPI, log: Log, storage: Path, home: Path, ids: list[UUID]
 ) -> None:
-    before, sent = files(home), b""
-
-    async def send(message: Any) -> None:
-        nonlocal sent
-        if message["type"] == "http.response.start":
-            await without(log, storage, *ids)
-        sent += message.get("body", b"")
-
-    await app(scope(f"{HERE}/download"), never, send)
-    assert unzipped(sent) == before
+    before = files(home)
+    assert unzipped(await sent_while(app, f"{HERE}/download", partial(without, log, storage, *ids))) == before
     assert not [name for name in unzipped((await raw(app, f"{HERE}/download"))[1]) if name.startswith("videos")]
 
 

@@ -62,3 +62,14 @@ def test_an_error_leaves_the_line_where_it_was(terminal: Console) -> None:
     with pytest.raises(ValueError, match="broken"):
         fails()
     assert re.search(r"training +━{12}\S*━+ +3/5 0:00:0\d step 3", lines(terminal)[-1])
+
+
+def test_without_a_terminal_each_new_thing_is_a_line_and_numbers_alone_are_none() -> None:
+    pipe = Console(file=io.StringIO(), force_terminal=False, width=80)
+    with Bars(pipe) as bars, bars.line("training", "submits the job") as line:
+        for step in range(50):
+            line.tell(f"step {step} of 50 · loss 0.{step:02}", step)
+        line.end("50 steps")
+    assert isinstance(pipe.file, io.StringIO)
+    said = pipe.file.getvalue().splitlines()
+    assert said[:2] == ["training: step 0 of 50 · loss 0.00", "training: 50 steps"]

@@ -1,4 +1,4 @@
-"""What a session does by itself. Those opened before do nothing, which is what an empty plan says."""
+"""What a session does by itself, and its limits. Those opened before have none of their own: NULL says so."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,9 +11,9 @@ depends_on: str | None = None
 
 def upgrade() -> None:
     with op.batch_alter_table("recordings") as table:
-        table.add_column(sa.Column("plan", sa.JSON(), nullable=True))
+        table.add_column(sa.Column("options", sa.JSON(), nullable=True))
 
 
 def downgrade() -> None:
     with op.batch_alter_table("recordings") as table:
-        table.drop_column("plan")
+        table.drop_column("options")

@@ -29,7 +29,7 @@ class Key(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class BenchOptions:
+class RecordingOptions:
     """``dataset`` is a name or an id; with None there must be just one. Times are in seconds."""
 
     dataset: str | None
@@ -40,7 +40,7 @@ class BenchOptions:
     reset_time_s: float
 
 
-def record_at_the_bench(url: str, options: BenchOptions, bars: Bars, bell: Callable[[], object]) -> None:
+def record_at_the_bench(url: str, options: RecordingOptions, bars: Bars, bell: Callable[[], object]) -> None:
     """Until the episodes are saved, or somebody ends it; the session is closed in any case. Raises Refused."""
     api = Api(url)
     dataset = _dataset(api, options.dataset)
@@ -53,7 +53,7 @@ def record_at_the_bench(url: str, options: BenchOptions, bars: Bars, bell: Calla
             bars.say(KEYS)
         try:
             api.post(f"{session}:start_episode")
-            saved = _Bench(api, session, options, bars, line, bell).run(keys)
+            saved = _Session(api, session, options, bars, line, bell).run(keys)
         finally:
             _tell_left(api.post(f"{session}:close")["interrupted"], f"{url}/api{session}", bars)
         words = f"saved {saved} episodes in '{dataset['name']}': {url}/api/dataset/{dataset['id']}/episodes"
@@ -76,7 +76,7 @@ def _dataset(api: Api, wanted: str | None) -> dict[str, Any]:
     return dataset
 
 
-def _body(dataset: dict[str, Any], options: BenchOptions) -> dict[str, Any]:
+def _body(dataset: dict[str, Any], options: RecordingOptions) -> dict[str, Any]:
     return {
         "environment_id": dataset["environment_id"],
         "dataset_id": dataset["id"],
@@ -88,11 +88,11 @@ def _body(dataset: dict[str, Any], options: BenchOptions) -> dict[str, Any]:
     }
 
 
-class _Bench:
+class _Session:
     """Follows one session: says what it does, and does what keys say."""
 
     def __init__(
-        self, api: Api, session: str, options: BenchOptions, bars: Bars, line: Line, bell: Callable[[], object]
+        self, api: Api, session: str, options: RecordingOptions, bars: Bars, line: Line, bell: Callable[[], object]
     ) -> None:
         self._api, self._session, self._options = api, session, options
         self._bars, self._line, self._bell = bars, line, bell
@@ -106,9 +106,9 @@ class _Bench:
             self._tell(found)
             if found["state"] in ("closed", "failed"):
                 raise Refused(f"The session is {found['state']}: {found['reason']}")
-            key = None if found["episodes_saved"] >= self._options.episodes else next(keys)
-            if found["episodes_saved"] >= self._options.episodes or key is Key.END:
-                return int(found["episodes_saved"])
+            saved = int(found["episodes_saved"])
+            if saved >= self._options.episodes or (key := next(keys)) is Key.END:
+                return saved
             if key is not None:
                 self._press(key, found)
 
@@ -141,7 +141,7 @@ class _Bench:
             self._bars.say(str(refused))
 
 
-def _words(found: dict[str, Any], options: BenchOptions) -> str:
+def _words(found: dict[str, Any], options: RecordingOptions) -> str:
     episode, next_s = found["episode"], found["next_episode_in_s"]
     if episode and episode["row"] is not None:
         planned = round(options.episode_time_s * options.fps)
