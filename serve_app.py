@@ -58,7 +58,7 @@ async def _serving(app: FastAPI, config: Settings) -> AsyncIterator[None]:
     housekeeping = asyncio.create_task(keep_house(log, config.datasets_dir))
     if config.seed_db:
         await make_sample(app.state.gateway)
-    app.state.gateway.resume()
+    await app.state.gateway.resume()
     app.state.ready = True
     logging.getLogger(__name__).info("ready: the log is at position %d", log.position())
     yield

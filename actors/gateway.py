@@ -15,7 +15,7 @@ from actors.training import TrainingActor
 from domain import claims
 from domain.aggregate import Aggregate, DomainEvent
 from domain.camera import Camera
-from domain.errors import Conflict, DeviceLocked, NotFound, Unavailable
+from domain.errors import Conflict, DeviceLocked, GetiActionError, NotFound, Unavailable
 from domain.project import Project
 from domain.recording import Recording
 from domain.robot import Robot
@@ -27,6 +27,7 @@ OWNERS: dict[type[Aggregate], type[Entity[Any]]] = {
     Recording: RecordingActor,
     Job: TrainingActor,
 }
+SETTLE_S = 10
 DELETION_ORDER = ("dataset", "environment", "camera", "robot", "model")
 
 
@@ -111,10 +112,20 @@ class Gateway:
         except DeviceLocked as error:
             raise self._with_holder(error) from None
 
-    def resume(self) -> None:
-        """After a cold start: wake the owners of every session and job that the log says is going on."""
-        for kind, id in self.log.running():
+    async def resume(self) -> None:
+        """After a cold start: wake the owners of every session and job that the log says is going on. Returns when no
+        session passes for recording that is not, or after ``SETTLE_S``."""
+        running = self.log.running()
+        for kind, id in running:
             self.wake(kind, id)
+        taking = [id for kind, id in running if kind is Recording and self._has_take(id)]
+        await asyncio.gather(*(self.ask_if_awake(Recording, id, "settled", timeout_s=SETTLE_S) for id in taking))
+
+    def _has_take(self, id: UUID) -> bool:
+        try:
+            return self.log.load(Recording, id).take is not None
+        except GetiActionError:  # what cannot be read is named by the state of the server
+            return False
 
     def wake(self, kind: type[Aggregate], id: UUID) -> None:
         """Start the owner where it sleeps; it takes up by itself what the log says is to be done."""

@@ -47,12 +47,14 @@ class Parts:
         """Bring the robot to the start of episode ``number``, whose row k is at t0 + k / fps (monotonic)."""
         await call(self._robot, "begin_episode", t0_ns, fps, number)
 
-    async def begin(self, folder: str, keys: Sequence[str], t0_ns: int, fps: int) -> None:
-        """Every part records into ``folder``; ``keys`` name the cameras in it, in the order of their ids."""
+    async def begin(self, folder: str, keys: Sequence[str], t0_ns: int, fps: int, rows_planned: int | None) -> None:
+        """Every part records into ``folder``, ``rows_planned`` at most; ``keys`` name the cameras in it, in the order
+        of their ids."""
+        pace = (t0_ns, fps, rows_planned)
         cameras = [
-            call(camera, "begin_take", folder, key, t0_ns, fps) for camera, key in zip(self._cameras, keys, strict=True)
+            call(camera, "begin_take", folder, key, *pace) for camera, key in zip(self._cameras, keys, strict=True)
         ]
-        await asyncio.gather(*cameras, call(self._robot, "begin_take", folder, t0_ns, fps))
+        await asyncio.gather(*cameras, call(self._robot, "begin_take", folder, *pace))
 
     async def renew(self) -> "list[TakeProgress]":
         """The session lives: how far is each? Raises when one lost its device or its process."""

@@ -56,7 +56,7 @@ class RecordingActor(Entity[Recording]):
     def __init__(self, id: str) -> None:
         super().__init__(id)
         self._commands = asyncio.Lock()
-        self._opened = asyncio.Event()
+        self._settled, self._opened = asyncio.Event(), asyncio.Event()
         self._progress: list[TakeProgress] = []
         self._t0_ns = 0
         self._used_at = time.monotonic()
@@ -68,7 +68,10 @@ class RecordingActor(Entity[Recording]):
     async def wake(self) -> None:
         await super().wake()
         async with self._commands:
-            await (self._finish_saving() if self.aggregate.ended else self._take_up())
+            await self._settle()
+            self._settled.set()
+            if not self.aggregate.ended:
+                await self._take_up()
             self._opened.set()
         if self.aggregate.ended:
             await asyncio.sleep(LINGER_S)  # who woke it, to keep or discard what was interrupted, asks now
@@ -79,6 +82,10 @@ class RecordingActor(Entity[Recording]):
     @property
     def needed(self) -> bool:
         return self._commands.locked()
+
+    async def settled(self) -> None:
+        """Returns once the log says how the episode ended that was open when the process before this one was lost."""
+        await self._settled.wait()
 
     async def opened(self) -> None:
         """Returns once every device delivers. Raises Unavailable with the reason when the session failed to open."""
@@ -171,11 +178,15 @@ class RecordingActor(Entity[Recording]):
 
     # opening and taking up
 
-    async def _take_up(self) -> None:
-        """Bring the world to where the log says the session is."""
+    async def _settle(self) -> None:
+        """What was being recorded is interrupted, what was being saved is saved."""
         if self.aggregate.state is RecordingState.RECORDING:
             await self._interrupt("the session's process was lost")
-        await self._finish_saving()
+        if self.aggregate.state is RecordingState.SAVING:
+            await self._or_interrupt(self._finish_late, quiet=True)
+
+    async def _take_up(self) -> None:
+        """Bring the world to where the log says the session is."""
         if self.aggregate.dataset_id is not None:
             await asyncio.to_thread(publish_newest, settings().datasets_dir, self._dataset)
         try:
@@ -186,11 +197,6 @@ class RecordingActor(Entity[Recording]):
             await self.decide(lambda recording: recording.fail(reason, now()))
         else:
             await self.decide(lambda recording: recording.ready(self.run, self.node, now()))
-
-    async def _finish_saving(self) -> None:
-        """An episode was being saved when this process was lost."""
-        if self.aggregate.state is RecordingState.SAVING:
-            await self._or_interrupt(self._finish_late, quiet=True)
 
     async def _hold_devices(self) -> None:
         """Wake and keep every device; refuse those whose rows would not fit the dataset's."""
@@ -243,7 +249,7 @@ class RecordingActor(Entity[Recording]):
         if self.aggregate.dataset_id is None:
             return
         folder = await self._takes.open(self._meta(take))
-        await self._parts.begin(folder, self._keys, self._t0_ns, self.aggregate.fps)
+        await self._parts.begin(folder, self._keys, self._t0_ns, self.aggregate.fps, self.aggregate.rows_planned)
 
     async def _begin_or_discard(self, episode_id: UUID) -> None:
         """An episode that cannot even begin leaves nothing behind."""

@@ -63,8 +63,9 @@ class RobotActor(PartOwner[Robot]):
 
         await asyncio.to_thread(self._running().start_episode, SessionClock(t0_ns, fps), number)
 
-    async def begin_take(self, folder: str, t0_ns: int, fps: int) -> None:
-        """Record the robot's part of an episode: state and action at t0 + k / fps into ``folder``."""
+    async def begin_take(self, folder: str, t0_ns: int, fps: int, rows_planned: int | None) -> None:
+        """Record the robot's part of an episode: state and action at t0 + k / fps into ``folder``, ``rows_planned`` at
+        most."""
         from actors.capture.clock import SessionClock
         from actors.capture.rows import RobotTake
 
@@ -72,7 +73,8 @@ class RobotActor(PartOwner[Robot]):
         await self._first_sample()
         joints, hz = self._driver.joint_names, self._driver.control_hz
         clock = SessionClock(t0_ns, fps)
-        await self._begin_take(RobotTake(self._ring, clock, Path(folder), joints, control_hz=hz))
+        take = RobotTake(self._ring, clock, Path(folder), joints, control_hz=hz, rows_planned=rows_planned)
+        await self._begin_take(take)
 
     async def stats(self) -> dict[str, Any]:
         """Live numbers: ticks, late ticks, the newest state, the task's own verdict."""

@@ -262,7 +262,7 @@ def recording(connection: Connection, project_id: Id, id: Id) -> Found:
 
 def _recording(row: Row, interrupted: list[Row]) -> Row:
     shown = pick(row, (*_RECORDING, "state", "episodes_saved"))
-    shown["episode"] = _open_episode(row) if row["state"] in _OPEN else None
+    shown["episode"] = None if row["take_id"] is None else _open_episode(row)
     shown["interrupted"] = [_take(take) for take in interrupted]
     return shown | (shown.pop("options") or _OPTIONS)
 

@@ -52,8 +52,17 @@ class PacedTake[T: Captured](ABC):
     ``abort``; all calls return fast (``finish`` waits for the last row) and may come from any thread."""
 
     def __init__(
-        self, ring: Ring[T], clock: SessionClock, part: str, *, device_hz: float, grace_ns: int, lease_s: float
+        self,
+        ring: Ring[T],
+        clock: SessionClock,
+        part: str,
+        *,
+        device_hz: float,
+        grace_ns: int,
+        lease_s: float,
+        rows_planned: int | None,
     ) -> None:
+        """``rows_planned``: it ends by itself after so many."""
         self.part = part
         self._ring = ring
         self._clock = clock
@@ -62,6 +71,7 @@ class PacedTake[T: Captured](ABC):
         self._changed = threading.Condition()
         self._state = TakeState.READY
         self._until = ENDLESS
+        self._planned = ENDLESS if rows_planned is None else rows_planned - 1
         self._rows = 0
         self._picker: Picker[T] | None = None
         self._stale_after_ns = stale_after_ns(clock.period_ns, device_hz)
@@ -169,7 +179,7 @@ class PacedTake[T: Captured](ABC):
             wait_ns = self._clock.row_ns(row) + self._grace_ns - time.monotonic_ns()
             if wait_ns > 0:
                 self._changed.wait_for(lambda: row > self._until, wait_ns / SECOND_NS)
-            return row <= self._until and not self._expired()
+            return row <= min(self._until, self._planned) and not self._expired()
 
     def _expired(self) -> bool:
         return self._until == ENDLESS and time.monotonic_ns() - self._renewed_ns > self._lease_ns
@@ -178,7 +188,7 @@ class PacedTake[T: Captured](ABC):
         match self._until:
             case -1:
                 return TakeState.ABORTED
-            case until if until < self._rows:
+            case until if min(until, self._planned) < self._rows:
                 return TakeState.FINISHED
             case _:
                 return TakeState.EXPIRED

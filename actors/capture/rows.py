@@ -32,12 +32,15 @@ class RobotTake(PacedTake[Sample]):
         control_hz: float,
         grace_s: float | None = None,
         lease_s: float = LEASE_S,
+        rows_planned: int | None = None,
     ) -> None:
         """``folder`` of the take (``episode.open_take``). A row is made ``grace_s`` after its time (default one control
         period, at least one row): a sample comes only when its action was sent."""
         period_ns = max(clock.period_ns, int(1e9 / control_hz))
         grace_ns = period_ns if grace_s is None else int(grace_s * 1e9)
-        super().__init__(ring, clock, PART, device_hz=control_hz, grace_ns=grace_ns, lease_s=lease_s)
+        super().__init__(
+            ring, clock, PART, device_hz=control_hz, grace_ns=grace_ns, lease_s=lease_s, rows_planned=rows_planned
+        )
         self._folder = folder
         self._joints = len(joint_names)
 

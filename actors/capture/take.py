@@ -36,11 +36,14 @@ class CameraTake(PacedTake[Frame]):
         *,
         grace_s: float | None = None,
         lease_s: float = LEASE_S,
+        rows_planned: int | None = None,
     ) -> None:
         """``folder`` of the take (``episode.open_take``), ``camera_fps`` as agreed with the device. A row is made
         ``grace_s`` after its time (default one row period): as late as a picture may come and still be chosen."""
         grace_ns = clock.period_ns if grace_s is None else int(grace_s * 1e9)
-        super().__init__(ring, clock, key, device_hz=camera_fps, grace_ns=grace_ns, lease_s=lease_s)
+        super().__init__(
+            ring, clock, key, device_hz=camera_fps, grace_ns=grace_ns, lease_s=lease_s, rows_planned=rows_planned
+        )
         self._folder = folder
         self._quality = quality
 

@@ -104,6 +104,18 @@ def test_a_killed_session_owner_costs_only_the_open_take(server: Server, cell: C
     server.api.post(f"{session}:close")
 
 
+def test_a_take_with_a_plan_has_no_more_rows_when_its_owner_is_killed(server: Server, cell: Cell) -> None:
+    session = open_session(server.api, cell, episode_time_s=1)
+    episode = server.api.post(f"{session}:start_episode")["episode_id"]
+    wait_until(server.api, session, lambda found: ((found["episode"] or {}).get("row") or 0) > 1)
+    assert server.kill("ray::RecordingActor") >= 1
+    found = wait_for(server.api, session, state="ready")
+    (interrupted,) = found["interrupted"]
+    assert interrupted["rows"] == FPS
+    assert server.api.post(f"{session}:keep", {"episode_id": episode})["rows"] == FPS
+    server.api.post(f"{session}:close")
+
+
 def test_a_killed_camera_interrupts_the_take_and_comes_back(server: Server, cell: Cell) -> None:
     session = open_session(server.api, cell)
     broken = server.api.post(f"{session}:start_episode")["episode_id"]

@@ -52,9 +52,10 @@ def taken(dataset: Path, rows: int = ROWS) -> tuple[Path, EpisodeMeta, list[Take
     about = meta(tuple(SIZES), clock)
     folder = open_take(dataset, about)
     takes: list[CameraTake | RobotTake] = [
-        CameraTake(camera_ring(clock, rows, size), clock, folder, key, FPS, grace_s=0) for key, size in SIZES.items()
+        CameraTake(camera_ring(clock, rows, size), clock, folder, key, FPS, grace_s=0, rows_planned=rows)
+        for key, size in SIZES.items()
     ]
-    takes.append(RobotTake(robot_ring(clock, rows), clock, folder, JOINTS, control_hz=10, grace_s=0))
+    takes.append(RobotTake(robot_ring(clock, rows), clock, folder, JOINTS, control_hz=10, grace_s=0, rows_planned=rows))
     for take in takes:
         take.start()
     return folder, about, [take.finish(rows - 1, 30) for take in takes]

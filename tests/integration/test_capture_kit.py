@@ -128,8 +128,10 @@ def record(
     about = meta(tuple(sizes), clock, task, dataset_id=dataset_id)
     folder = open_take(dataset_folder, about)
     rings = {key: camera_ring(clock, rows, size, first) for key, size in sizes.items()}
-    takes = [CameraTake(ring, clock, folder, key, FPS, grace_s=0) for key, ring in rings.items()]
-    takes.append(RobotTake(robot_ring(clock, rows), clock, folder, JOINTS, control_hz=10.0, grace_s=0))
+    takes = [CameraTake(ring, clock, folder, key, FPS, grace_s=0, rows_planned=rows) for key, ring in rings.items()]
+    takes.append(
+        RobotTake(robot_ring(clock, rows), clock, folder, JOINTS, control_hz=10.0, grace_s=0, rows_planned=rows)
+    )
     for take in takes:
         take.start()
     return seal(folder, about, [take.finish(rows - 1, 60) for take in takes])

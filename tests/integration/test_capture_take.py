@@ -188,6 +188,17 @@ def test_without_its_coordinator_a_take_ends_by_itself_and_keeps_its_files(tmp_p
         take.finish(rows, 1)
 
 
+def test_a_take_with_a_plan_ends_with_it_whoever_coordinates_it(tmp_path):
+    clock = past_clock(ROWS)
+    take = CameraTake(camera_ring(clock, ROWS, (96, 64)), clock, tmp_path, "top", FPS, grace_s=0, rows_planned=ROWS - 9)
+    take.start()
+    wait_for(take, TakeState.FINISHED)
+    assert take.renew().rows == whole_rows(video_path(tmp_path, "top"), FPS) == ROWS - 9
+    assert take.finish(ROWS - 10, 1).rows == ROWS - 9
+    with pytest.raises(Unavailable, match="finished"):
+        take.finish(ROWS, 1)
+
+
 def test_an_aborted_take_stops_at_once_even_before_its_first_row(tmp_path):
     take = CameraTake(camera_ring(past_clock(2), 2, (96, 64)), soon(60), tmp_path, "top", FPS)
     take.start()

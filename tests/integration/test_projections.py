@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import Connection, Engine, update
 
 from domain.errors import NotFound
+from domain.recording import Recording
 from projections import database, queries, schema, shapes, tables
 from projections.bulk import write
 from projections.fold import changes_of, fold
@@ -219,6 +220,24 @@ def test_a_session_is_what_its_open_episode_does(folded: Connection) -> None:
     assert busy["state"] == "recording"
     assert busy["episode"]["episode_id"] == str(named("open"))
     assert [row["id"] for row in queries.recordings(folded, LAB, "recording")] == [busy["id"]]
+
+
+def test_an_episode_of_an_ended_session_that_is_being_kept_is_shown(folded: Connection) -> None:
+    (said,) = [
+        event for _, event in STORY if isinstance(event, Recording.Closed) and event.originator_id == named("session")
+    ]
+    ended = Recording.EpisodeEnded(
+        originator_id=said.originator_id,
+        originator_version=said.originator_version + 1,
+        timestamp=said.timestamp,
+        episode_id=named("fourth"),
+        rows=12,
+        success=None,
+    )
+    fold(folded, [(LAST + 1, ended)])
+    session = queries.recording(folded, LAB, named("session"))
+    assert (session["state"], session["interrupted"]) == ("closed", [])
+    assert (session["episode"]["episode_id"], session["episode"]["row"]) == (str(named("fourth")), 12)
 
 
 def test_a_dataset_and_its_episodes_agree(folded: Connection) -> None:
