@@ -10,18 +10,12 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 
-from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 WINDOW_BYTES = 8 << 20
 TAKEN = "geti-action.taken"
 """The message that says how many bytes; and, in a scope, that there will be such messages."""
 LARGE = ("/download", "/video/")
-
-
-def in_the_proxy() -> list[Middleware]:
-    """What Serve's proxies, and replicas behind HAProxy, put around themselves when they start."""
-    return [Middleware(Taken)]
 
 
 class Taken:

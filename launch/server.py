@@ -150,7 +150,7 @@ def _ray_environment(config: Settings, stack: ExitStack) -> None:
         "RAY_DEDUP_LOGS": "0",
         "RAY_COLOR_PREFIX": "1" if sys.stdout.isatty() and sys.stderr.isatty() else "0",
         "RAY_SERVE_ENABLE_HA_PROXY": "1" if config.haproxy else "0",
-        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "actors.flow:in_the_proxy",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "actors.ingress:in_the_proxy",
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",  # the third time that this runs out, Serve gives up
     }
     if config.haproxy:

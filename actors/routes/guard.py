@@ -6,7 +6,7 @@ from urllib.parse import SplitResult, urlsplit
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from actors.routes.problems import problem
+from actors.problem import problem
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 MAX_BODY_BYTES = 1024 * 1024

@@ -1,22 +1,21 @@
-"""Every error as application/problem+json (RFC 9457), rendered here alone. No path, no stack trace in a body."""
+"""Every error of the application as a problem document (RFC 9457). No path, no stack trace in a body."""
 
 import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
-import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from actors.codec import Unreadable
+from actors.problem import AGAIN, problem
 from actors.routes.write import Repeated, render
 from domain.errors import GetiActionError, Malformed, NotFound, TooLarge, UnsupportedMedia
 from projections import fold
 
-RETRY_AFTER_S = 2
 KNOWN = {error.status: (error.code, error.title) for error in (Malformed, NotFound, TooLarge, UnsupportedMedia)}
 KNOWN[405] = ("method_not_allowed", "Method not allowed")
 
@@ -67,24 +66,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-def problem(
-    path: str, status: int, code: str, title: str, detail: str, headers: dict[str, str] | None = None, **extra: Any
-) -> Response:
-    """A problem document, with the older clients' error_code, message and http_status in it."""
-    document = {
-        "type": f"urn:geti-action:{code}",
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "instance": path,
-        "error_code": code,
-        "message": detail,
-        "http_status": status,
-        **extra,
-    }
-    return Response(orjson.dumps(document), status, headers, "application/problem+json")
-
-
 async def _repeated(request: Request, repeated: Exception) -> Response:
     assert isinstance(repeated, Repeated)
     return render(repeated.answer)
@@ -97,7 +78,7 @@ async def _domain(request: Request, error: Exception) -> Response:
 
 def render_error(request: Request, error: GetiActionError) -> Response:
     """One of ours, as a problem document."""
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if error.status == 503 else None
+    headers = AGAIN if error.status == 503 else None
     if error.status >= 500:
         cause = error if error.status == 500 else None
         logger.warning("%s %s: %s", request.method, request.url.path, error.detail, exc_info=cause)

@@ -11,7 +11,7 @@ from starlette.responses import FileResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from actors.flow import paced
-from actors.routes.problems import problem
+from actors.problem import problem
 from projections.routes.replies import header
 
 ASK_AGAIN = {"Cache-Control": "no-cache"}  # what an index or "newest" means changes: it is kept, and asked for again

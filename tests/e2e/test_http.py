@@ -5,6 +5,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -312,3 +313,28 @@ def test_a_dataset_never_lands_where_a_client_says(server: Server, http: httpx.C
         body = {"name": path, "project_id": cell.project, "environment_id": cell.environment, "path": path}
         made: dict[str, Any] = http.post("/api/dataset", json=body).json()
         assert Path(made["path"]) == Path("datasets") / str(UUID(made["id"]))
+
+
+def test_a_request_whose_process_is_killed_is_told_so_and_its_repeat_says_how_it_ended(
+    server: Server, http: httpx.Client
+) -> None:
+    cell = make_cell(server.api, "amid a loss")
+    sessions = f"/api/projects/{cell.project}/recordings"
+    body, key = {"environment_id": cell.environment}, {"Idempotency-Key": str(uuid4())}
+    (replica,) = server.processes("ray::ServeReplica")
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(http.post, sessions, json=body, headers=key)
+        while not http.get(sessions).json():
+            time.sleep(0.01)
+        replica.kill()
+        reply = lost = asked.result()
+    assert (lost.status_code, lost.headers["content-type"]) == (503, "application/problem+json")
+    assert (lost.json()["error_code"], lost.json()["instance"]) == ("server_lost", sessions)
+    deadline = time.monotonic() + 60
+    while reply.status_code == 503 and time.monotonic() < deadline:
+        time.sleep(float(reply.headers["retry-after"]))
+        reply = http.post(sessions, json=body, headers=key)
+    assert reply.status_code == 201
+    (opened,) = http.get(sessions).json()
+    assert (opened["id"], opened["state"]) == (reply.json()["id"], "ready")
+    http.post(f"{sessions}/{opened['id']}:close")

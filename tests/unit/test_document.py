@@ -8,8 +8,9 @@ import pytest
 from openapi_spec_validator import validate
 
 import serve_app
+from actors.problem import problem
 from actors.routes.answers import CameraStats
-from actors.routes.problems import Problem, problem
+from actors.routes.problems import Problem
 
 type Json = dict[str, Any]
 

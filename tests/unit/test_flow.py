@@ -2,17 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
-from pkgutil import resolve_name
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from actors import flow
 from actors.flow import WINDOW_BYTES, Taken, paced
-from launch import server
-from settings import Settings
 
 PIECE = b"x" * (1 << 20)
 PIECES = 64
@@ -144,9 +140,3 @@ async def test_without_a_proxy_that_tells_nothing_waits() -> None:
 
     await paced(replica.answer, {"type": "http", "path": DOWNLOAD}, receive, send)
     assert len(received) == PIECES
-
-
-def test_serve_finds_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server.os, "environ", {})
-    server._ray_environment(Settings(), ExitStack())
-    assert resolve_name(server.os.environ["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"]) is flow.in_the_proxy
