@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import signal
+import sqlite3
 import sys
 import threading
 import time
@@ -43,6 +44,7 @@ def serve_until_stopped(config: Settings) -> None:
     with Path(os.devnull).open("w") as nowhere, ExitStack() as stack:
         try:
             claim(config, stack, say.print)
+            stack.callback(_make_whole, config)
             guard(STOP_S, LEFT_S)
             gc.disable()  # most of what a start makes stays; to look through it again and again takes half a second
             _start_ray(config, stack)
@@ -54,6 +56,13 @@ def serve_until_stopped(config: Settings) -> None:
         except KeyboardInterrupt:
             say.print("Stopping …")
             sys.stdout = nowhere  # where Ray says of all that is being stopped that it cannot be reached
+
+
+def _make_whole(config: Settings) -> None:
+    try:
+        database.make_whole(config.database_url)
+    except sqlite3.Error as error:  # a full disk, or a process of ours that still hangs in there
+        say.print(f"The database is safe, but its newest part stays in the file beside it, *-wal ({error}).")
 
 
 def _listen_for_the_end() -> None:

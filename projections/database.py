@@ -5,9 +5,10 @@ than any detour. The asynchronous drivers that a DATABASE_URL may name are mappe
 """
 
 import fcntl
+import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from sqlite3 import Connection as SQLiteConnection
 from typing import Any
@@ -23,6 +24,7 @@ from settings import PROJECT
 BUSY_TIMEOUT_MS = 5000
 LOCK_TIMEOUT_S = 30.0
 POLL_S = 0.02
+BUSY_S = 1.0
 BEGIN = "begin_with"
 # A writer that stops with the lock in its hands (suspended, cut off) is put out, and delays the others no longer.
 POSTGRESQL_OPTIONS = "-c lock_timeout=5s -c idle_in_transaction_session_timeout=4s"
@@ -73,6 +75,14 @@ def exclusive(url: str) -> Iterator[None]:
     with path.with_name(f"{path.name}.lockfile").open("ab") as lock:
         _lock(lock.fileno())
         yield
+
+
+def make_whole(url: str) -> None:
+    """Bring what SQLite keeps in the file beside the database into it, as far as nobody uses it: a copy of the database
+    file alone then lacks nothing."""
+    if (path := sqlite_path(url)) is not None and path.exists():
+        with closing(sqlite3.connect(path, timeout=BUSY_S)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _lock(descriptor: int) -> None:

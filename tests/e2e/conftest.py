@@ -180,6 +180,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         assert any(line == "event: hello" for line in lines)
         assert shared.stop() < STOP_S
         assert any('"reason":"stopping"' in line for line in lines)
+    assert not shared.database.with_name(f"{shared.database.name}-wal").exists()  # the file alone is whole
     said = shared.log.read_text()
     assert not [noise for noise in NOISE if noise in said]
 

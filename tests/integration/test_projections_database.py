@@ -1,7 +1,12 @@
 """The connections as the log and the GETs use them."""
 
+import shutil
+import sqlite3
+import subprocess
+import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 from domain.errors import LogBusy
 from projections import database, schema
 from projections.tables import positions
+from settings import PROJECT
 
 
 def test_sqlite_is_durable_and_its_readers_never_wait(sqlite_url: str) -> None:
@@ -60,6 +66,28 @@ def test_postgresql_lets_no_holder_stop_the_others(postgresql_url: str) -> None:
         waits = {name: connection.scalar(text(f"SHOW {name}")) for name in names}
     assert waits == {"lock_timeout": "5s", "idle_in_transaction_session_timeout": "4s"}
     engine.dispose()
+
+
+def test_the_file_of_a_process_that_was_killed_is_made_whole(sqlite_url: str, tmp_path: Path) -> None:
+    schema.upgrade(sqlite_url)
+    words = (
+        "import os; from projections import database; from projections.tables import positions;"
+        f"connection = database.engine({sqlite_url!r}).connect(); transaction = connection.begin();"
+        "connection.execute(positions.update().values(position=7)); transaction.commit(); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", words], cwd=PROJECT, check=True)
+    path, copy = tmp_path / "geti_action.db", tmp_path / "copy.db"
+
+    def held_by_the_file_alone() -> set[int]:
+        shutil.copy(path, copy)
+        with closing(sqlite3.connect(copy)) as connection:
+            return {row[0] for row in connection.execute("SELECT position FROM positions")}
+
+    assert held_by_the_file_alone() == {0}
+    database.make_whole(sqlite_url)
+    assert held_by_the_file_alone() == {7}
+    database.make_whole(f"sqlite:///{tmp_path}/none.db")
+    assert not (tmp_path / "none.db").exists()
 
 
 def test_one_process_at_a_time_is_let_in(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
