@@ -47,6 +47,7 @@ async def _serving(app: FastAPI, config: Settings) -> AsyncIterator[None]:
     from actors.gateway import Gateway
     from actors.housekeeping import keep_house
     from actors.live.stream import Live
+    from actors.live.telemetry import Telemetry
     from actors.log import Log
     from actors.sample import make_sample
 
@@ -54,7 +55,8 @@ async def _serving(app: FastAPI, config: Settings) -> AsyncIterator[None]:
     log = Log(config.database_url)
     app.state.engine = log.engine
     app.state.gateway = Gateway(log)
-    app.state.past, app.state.live = Past(log), Live(log)
+    app.state.past = Past(log)
+    app.state.live = Live(log, Telemetry(app.state.gateway, config.jobs_dir).look)
     housekeeping = asyncio.create_task(keep_house(log, config.datasets_dir))
     if config.seed_db:
         await make_sample(app.state.gateway)

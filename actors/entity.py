@@ -263,6 +263,13 @@ def _cause(error: RayTaskError) -> Exception:
     )
 
 
+async def owners_awake() -> list[tuple[str, UUID]]:
+    """Kind and id of the aggregate of every owner that has a process, or is about to have one."""
+    named = await asyncio.to_thread(ray.util.list_named_actors, all_namespaces=True)
+    names = [actor["name"].partition("/") for actor in named if actor["namespace"] == NAMESPACE]
+    return [(kind, UUID(id)) for kind, _, id in names]
+
+
 async def roll_call() -> list[dict[str, str]]:
     """Every owner that Ray knows in our namespace: {name, state}."""
     return await asyncio.to_thread(_roll_call)

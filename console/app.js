@@ -1,18 +1,18 @@
 // The operator's page: shows projects with live cameras, sessions and jobs. It asks the server when something changed,
-// once a second while something moves whose numbers are no changes, and all the time if it does not hear of changes.
+// is told what a session's numbers are, and asks once a second for what it does not hear of.
 
 import { get } from "/console/api.js";
 import { LiveUpdates } from "/console/live.js";
 import { sampleOf, startSample, stopSample } from "/console/sample.js";
-import { isOpen, isPractice } from "/console/sessions.js";
+import { isOpen, isPractice, withNumbers } from "/console/sessions.js";
 import { KEYS_SHOWN, cue, listen, recordable, sound } from "/console/takes.js";
 import { isUnfolded, resumePlayers, showJobs, showProject, showProjects, stopPlayers } from "/console/view.js";
 
 const EVERY_MS = 1000;
 const CALM_EVERY_MS = 15000;
 const CHANGED_MS = 50;
+const NUMBERS_LAST_MS = 3000;
 const LONGEST_WAIT_MS = 10000;
-const RUNNING = new Set(["pending", "running", "interrupted"]);
 // Folded projects show one line, so they are asked for less often.
 const FOLDED_EVERY = 5;
 
@@ -23,13 +23,14 @@ let round = 0;
 let shown = new Map();
 let busy = false;
 let moving = true;
+let numbersAt = 0;
 let looking = false;
 let stale = false;
 const live = new LiveUpdates(() => {
   round = 0;
   stale = true;
   if (!looking) poll();
-});
+}, told);
 
 async function look() {
   const [projects, jobs] = await Promise.all([get("/api/projects"), get("/api/jobs")]);
@@ -40,7 +41,7 @@ async function look() {
     if (heard) sound(heard);
   }
   shown = new Map(details.map((project) => [project.id, project]));
-  moving = details.some((project) => project.session) || jobs.some((job) => RUNNING.has(job.status));
+  moving = details.some((project) => project.session);
   showProjects(details);
   showJobs(jobs);
   showButtons(sampleOf(details)?.session);
@@ -88,7 +89,17 @@ function nextMs() {
   if (document.hidden) return CALM_EVERY_MS;
   if (waitMs > EVERY_MS) return waitMs;
   if (stale) return CHANGED_MS;
-  return live.heard && !moving ? CALM_EVERY_MS : EVERY_MS;
+  const isTold = !moving || Date.now() - numbersAt < NUMBERS_LAST_MS;
+  return live.heard && isTold ? CALM_EVERY_MS : EVERY_MS;
+}
+
+function told({ type, aggregate_id: id, data }) {
+  if (type !== "recording.rows") return;
+  numbersAt = Date.now();
+  const project = [...shown.values()].find(({ session }) => session?.id === id);
+  if (!project || looking) return;
+  project.session = withNumbers(project.session, data);
+  showProjects([...shown.values()]);
 }
 
 function watch() {

@@ -1,4 +1,4 @@
-// The server's live updates: tells that something has changed, and whether changes are heard of at all. A browser opens
+// The server's live updates: tells that something has changed, which numbers moved, and whether changes are heard of at all. A browser opens
 // few connections to one server, so only a page that is seen keeps one for this.
 
 const AGAIN_MS = 5000;
@@ -6,9 +6,11 @@ const AGAIN_MS = 5000;
 const LOST_MS = 2000;
 
 export class LiveUpdates {
-  // `changed` is called with every change, and when changes are heard of again or no longer.
-  constructor(changed) {
+  // `changed` is called with every change, and when changes are heard of again or no longer; `told` with numbers that
+  // move without being changes.
+  constructor(changed, told) {
     this.changed = changed;
+    this.told = told;
     this.heard = false;
   }
 
@@ -16,6 +18,7 @@ export class LiveUpdates {
     this.stop();
     this.source = new EventSource("/api/live");
     this.source.addEventListener("hello", () => this.found());
+    this.source.addEventListener("telemetry", (message) => this.told(JSON.parse(message.data)));
     this.source.onmessage = () => this.changed();
     this.source.onerror = () => this.cut();
   }

@@ -6,6 +6,12 @@ export const isOpen = (session) => !ENDED.has(session.state);
 
 export const isPractice = (session) => session?.dataset_id === null;
 
+// The session with what its owner says of it now.
+export function withNumbers(session, { episode, next_episode_in_s }) {
+  const isTheSame = session.episode?.episode_id === episode?.episode_id;
+  return { ...session, next_episode_in_s, episode: isTheSame && episode ? { ...session.episode, ...episode } : session.episode };
+}
+
 // Rows of {id, value, warn} to show; `id` is the label.
 export function describe(session) {
   if (!session) return [{ id: "Session", value: "none open" }];

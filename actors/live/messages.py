@@ -1,11 +1,15 @@
 """What is said on the stream of live updates, as server-sent events."""
 
+from datetime import datetime
 from enum import StrEnum
+from typing import Any
+from uuid import UUID
 
 import orjson
 
 from actors.history import shown
 from domain.aggregate import DomainEvent
+from projections.tables import rfc3339
 
 RETRY_MS = 1000
 
@@ -33,6 +37,13 @@ _DETAILS = {
 def change(position: int, event: DomainEvent) -> bytes:
     """An event, as the audit trail shows it."""
     return b"id: %d\ndata: %s\n\n" % (position, orjson.dumps(shown(position, event)))
+
+
+def telemetry(topic: str, id: UUID, at: datetime, data: dict[str, Any]) -> bytes:
+    """A number that moved: no change, so nothing to resume at."""
+    kind = topic.partition(".")[0]
+    said = {"type": topic, "aggregate": kind, "aggregate_id": str(id), "at": rfc3339(at), "data": data}
+    return b"event: telemetry\ndata: %s\n\n" % orjson.dumps(said)
 
 
 def hello(position: int, newest: int) -> bytes:

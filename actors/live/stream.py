@@ -3,7 +3,7 @@ of the log by itself until the window keeps what it needs."""
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Collection, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 
 from sqlalchemy.exc import OperationalError
@@ -12,9 +12,9 @@ from actors import wakeup
 from actors.codec import Unreadable
 from actors.live import messages
 from actors.live.messages import End
-from actors.live.window import Change, Window, chunk
+from actors.live.window import Change, Telling, Window, chunk
 from actors.log import Log
-from domain.errors import Unavailable
+from domain.errors import GetiActionError, Unavailable
 
 KEEP_ALIVE_S = 15.0
 MAX_STREAMS = 500
@@ -22,6 +22,8 @@ MAX_BYTES = 1024 * 1024
 PAGE = 200
 # Telling a change costs Serve about this much a stream: many streams are told less often, and more at a time.
 PACE_S = 0.001
+LOOK_S = 1.0
+Look = Callable[[], Awaitable[Sequence[Telling]]]
 
 logger = logging.getLogger(__name__)
 
@@ -29,11 +31,13 @@ logger = logging.getLogger(__name__)
 class Live:
     """The streams of one replica. Used on one asyncio loop; reads the log only while somebody watches."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, look: Look | None = None) -> None:
+        """``look`` says what moves without being a change."""
         self._log = log
+        self._look = look
         self._streams = 0
         self._window: Window | None = None
-        self._follower: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
 
     def check_open(self) -> None:
@@ -67,13 +71,16 @@ class Live:
             position, text = await asyncio.to_thread(self._older, position, window.position, topics)
             if text:
                 yield text
+        moment = window.moment
         while window.keeps(position):
             position, text = window.after(position, topics)
+            text += window.since(moment, topics)
+            moment = window.moment
             if text:
                 yield text
             elif window.ending:
                 break
-            elif not await window.grown(position, KEEP_ALIVE_S):
+            elif not await window.grown(position, moment, KEEP_ALIVE_S):
                 yield messages.still_here(position)
         yield messages.end(window.ending or End.SLOW, window.detail)
 
@@ -96,15 +103,29 @@ class Live:
             yield self._followed()
         finally:
             self._streams -= 1
-            if not self._streams and self._follower is not None:
-                self._follower.cancel()
-                self._follower = self._window = None
+            if not self._streams:
+                self._leave_off()
 
     def _followed(self) -> Window:
         if self._window is None or self._window.ending:
+            self._leave_off()
             self._window = Window(self._log.position())
-            self._follower = asyncio.create_task(self._follow(self._window))
+            self._tasks = [asyncio.create_task(work(self._window)) for work in (self._follow, self._watch)]
         return self._window
+
+    def _leave_off(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self._tasks, self._window = [], None
+
+    async def _watch(self, window: Window) -> None:
+        """Look at what moves."""
+        while self._look is not None and not window.ending:
+            try:
+                window.tell(await self._look())
+            except (GetiActionError, OperationalError) as error:
+                logger.warning("Live numbers are left out for now: %s", error)
+            await asyncio.sleep(LOOK_S)
 
     async def _follow(self, window: Window) -> None:
         try:

@@ -14,7 +14,13 @@ def _of(aggregate: type[Aggregate]) -> Iterator[str]:
     return (each.TOPIC for each in nested if each not in bases)
 
 
-TOPICS = frozenset(topic for aggregate in AGGREGATES for topic in _of(aggregate))
+RECORDING_ROWS, CAMERA_FPS, JOB_METRICS = "recording.rows", "camera.fps", "job.metrics"
+"""Telemetry: said by no event."""
+TOPICS = frozenset(topic for aggregate in AGGREGATES for topic in _of(aggregate)) | {
+    RECORDING_ROWS,
+    CAMERA_FPS,
+    JOB_METRICS,
+}
 
 
 def chosen(words: str) -> frozenset[str]:

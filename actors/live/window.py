@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -19,6 +19,14 @@ class Change:
     """An event as everybody is told it: its position in the log, its topic, the finished message."""
 
     position: int
+    topic: str
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """Something to be told once, to whoever listens now: its topic, the finished message."""
+
     topic: str
     message: bytes
 
@@ -44,6 +52,8 @@ class Window:
         self.position = position
         self.ending: End | None = None
         self.detail: str | None = None
+        self.moment = 0
+        self._tellings: Sequence[Telling] = ()
         self._start = position
         self._depth, self._depth_bytes = depth, depth_bytes
         self._bytes = 0
@@ -78,9 +88,23 @@ class Window:
         reached, text = chunk(reversed(newer), topics)
         return max(position, reached), text
 
-    async def grown(self, position: int, within_s: float) -> bool:
-        """Wait for what is behind ``position``, or for the end. False when neither came within the time."""
-        if self.position > position or self.ending:
+    def tell(self, tellings: Sequence[Telling]) -> None:
+        """What is worth telling at this moment, in place of what was."""
+        if tellings:
+            self.moment += 1
+            self._tellings = tellings
+            self._wake()
+
+    def since(self, moment: int, topics: Collection[str]) -> bytes:
+        """What is told of these topics, if it is newer than ``moment``."""
+        if moment == self.moment:
+            return b""
+        return b"".join(each.message for each in self._tellings if not topics or each.topic in topics)
+
+    async def grown(self, position: int, moment: int, within_s: float) -> bool:
+        """Wait for what is behind ``position`` or newer than ``moment``, or for the end. False when nothing came within
+        the time."""
+        if self.position > position or self.moment != moment or self.ending:
             return True
         try:
             async with asyncio.timeout(within_s):

@@ -42,6 +42,9 @@ async def watch(
     """Server-sent events: one message a change, its `id` is the log position, its data is JSON: `position`, `type` (the
     topic), `aggregate`, `aggregate_id`, `version`, `at`, `by` and `data`, the event's own fields.
 
+    Messages `telemetry` ride along: `recording.rows`, `camera.fps` and `job.metrics`, once a second while such a thing
+    goes on. They are no changes, so they have no `id` and are never said again.
+
     Begins with a message `hello` that carries the position it starts from: the present, or the `Last-Event-ID`; from
     there nothing is left out or said twice. A connection ends with a message `end` that says why (after 1 MiB, when
     the client is slow, when the server stops); a browser's EventSource then goes on by itself.

@@ -74,9 +74,12 @@ async def test_watching_goes_on_while_an_episode_is_recorded(page: Page, server:
     await both_play(page, project)
     episode = (await command(server.api, f"{session}:start_episode"))["episode_id"]
     await until_told(page, project, Session="recording")
-    before = await _row(page, project)
+    before, asked = await _row(page, project), list[str]()
+    page.on("request", lambda request: asked.append(request.url))
     assert await best_rate(page, project) >= FULL_RATE
     assert await _row(page, project) > before
+    await asyncio.sleep(4)
+    assert len([url for url in asked if url.endswith("/recordings")]) <= 1, "the row is told, not asked for"
     saved = await command(server.api, f"{session}:save_episode", {"episode_id": episode})
     assert saved["rows"] > before
     await until_told(page, project, **{"Episodes saved": "1"})

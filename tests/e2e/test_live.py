@@ -13,12 +13,14 @@ from playwright.async_api import Page
 
 from actors.live.stream import MAX_BYTES
 from actors.log import Log
+from client.demo import make_cell
 from domain.project import Project
 from tests.browser import needs_chromium
 from tests.integration.log_kit import AT, new_project, told
 from tests.sse import watching
 
 from .conftest import Server
+from .kit import open_session
 
 pytestmark = pytest.mark.slow
 CLIENTS, CHANGES = 200, 20
@@ -71,6 +73,28 @@ async def told_positions(client: httpx.AsyncClient, listening: asyncio.Event) ->
         listening.set()
         changes = [await reader.next() for _ in range(CHANGES)]
     return [change.data["position"] for change in changes]
+
+
+async def test_what_moves_is_told_as_it_moves(server: Server) -> None:
+    """The rows of a session and what its cameras deliver."""
+    cell = await asyncio.to_thread(make_cell, server.api, "moving")
+    session = await asyncio.to_thread(open_session, server.api, cell)
+    cameras = {camera["id"] for camera in server.api.get(f"/projects/{cell.project}/cameras")}
+    await asyncio.to_thread(server.api.post, f"{session}:start_episode")
+    rows, rates = list[int](), dict[str, float]()
+    async with httpx.AsyncClient(base_url=server.url) as client, watching(client) as reader, asyncio.timeout(WITHIN_S):
+        while len(rows) < 4 or not rates.keys() >= cameras:
+            message = await reader.next()
+            if message.event != "telemetry":
+                continue
+            match message.data:
+                case {"type": "recording.rows", "aggregate_id": id, "data": {"episode": {"row": int(row)}}}:
+                    assert session.endswith(id)
+                    rows.append(row)
+                case {"type": "camera.fps", "aggregate_id": id, "data": {"fps_measured": float(fps)}} if fps > 0:
+                    rates[id] = fps
+    assert rows == sorted(set(rows))
+    await asyncio.to_thread(server.api.post, f"{session}:close")
 
 
 async def test_who_does_not_read_is_sent_so_much_and_no_more(server: Server) -> None:

@@ -5,7 +5,9 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from functools import partial
+from itertools import count
 from types import SimpleNamespace
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -13,11 +15,14 @@ import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import insert, text, update
 
+from actors.live import messages
 from actors.live import stream as module
 from actors.live.stream import Live
-from actors.live.window import Window
+from actors.live.topics import CAMERA_FPS, RECORDING_ROWS
+from actors.live.window import Telling, Window
 from actors.log import Log
 from actors.routes import live, problems
+from domain.errors import Unavailable
 from domain.project import UpdateProject
 from projections import schema, tables
 from tests.integration.log_kit import AT, new_camera, new_project
@@ -272,11 +277,46 @@ async def test_who_does_not_read_is_dropped_and_costs_nothing(log: Log, monkeypa
     await other.aclose()
 
 
+async def test_what_moves_is_told_to_whoever_listens_and_is_nothing_to_resume_at(
+    log: Log, http: httpx.AsyncClient, streams: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_S", 0.01)
+    id, looks = uuid4(), count()
+
+    async def look() -> list[Telling]:
+        if (number := next(looks)) == 2:
+            raise Unavailable("nobody answers")
+        told = (RECORDING_ROWS, {"row": number}), (CAMERA_FPS, {"fps_measured": 30.0})
+        return [Telling(topic, messages.telemetry(topic, id, AT, data)) for topic, data in told]
+
+    streams._look = look
+    await log.append(new_project())
+    async with watching(http) as everything, watching(http, topics="camera,project") as cameras:
+        said = [await everything.next() for _ in range(7)]
+        assert (await cameras.next()).event == "hello"
+        assert {(await cameras.next()).data["type"] for _ in range(3)} == {CAMERA_FPS}
+        ack = await log.append(new_project())
+        while (change := await cameras.next()).event == "telemetry":
+            pass
+    assert (change.event, change.id) == ("message", str(ack.position))
+    assert [message.event for message in said] == ["hello", *["telemetry"] * 6]
+    assert {message.id for message in said} == {"1"}
+    rows = [message.data for message in said if message.event == "telemetry" and message.data["type"] == RECORDING_ROWS]
+    assert [each["data"]["row"] for each in rows] == sorted({each["data"]["row"] for each in rows})
+    assert rows[0] | {"at": "", "data": {}} == {
+        "type": RECORDING_ROWS,
+        "aggregate": "recording",
+        "aggregate_id": str(id),
+        "at": "",
+        "data": {},
+    }
+
+
 async def test_the_log_is_read_only_while_somebody_watches(log: Log, streams: Live, http: httpx.AsyncClient) -> None:
     async with watching(http) as reader, watching(http):
         await reader.next()
-        assert streams._follower is not None
-    await until(lambda: streams._follower is None, 5)
+        assert streams._tasks
+    await until(lambda: not streams._tasks, 5)
     assert streams._streams == 0
     async with watching(http) as reader:
         await reader.next()

@@ -3,7 +3,7 @@
 import asyncio
 
 from actors.live.messages import End
-from actors.live.window import CHUNK_BYTES, Change, Window, chunk
+from actors.live.window import CHUNK_BYTES, Change, Telling, Window, chunk
 
 
 def change(position: int, topic: str = "camera.lost", size: int = 10) -> Change:
@@ -74,19 +74,36 @@ def test_much_is_told_in_chunks() -> None:
 
 async def test_waiting_ends_with_news() -> None:
     window = Window(0)
-    waiting = [asyncio.create_task(window.grown(0, 60)) for _ in range(3)]
+    waiting = [asyncio.create_task(window.grown(0, 0, 60)) for _ in range(3)]
     await asyncio.sleep(0)
     window.add([change(1)])
     assert await asyncio.gather(*waiting) == [True] * 3
-    assert await window.grown(0, 60)
-    assert not await window.grown(1, 0.001)
+    assert await window.grown(0, 0, 60)
+    assert not await window.grown(1, 0, 0.001)
 
 
 async def test_waiting_ends_with_the_end() -> None:
     window = Window(0)
-    waiting = asyncio.create_task(window.grown(0, 60))
+    waiting = asyncio.create_task(window.grown(0, 0, 60))
     await asyncio.sleep(0)
     window.end(End.STOPPING)
     window.end(End.FAILED)
     assert await waiting
     assert window.ending is End.STOPPING
+
+
+async def test_what_is_told_wakes_and_is_told_once() -> None:
+    window = Window(0)
+    waiting = asyncio.create_task(window.grown(0, 0, 60))
+    await asyncio.sleep(0)
+    window.tell([Telling("camera.fps", b"30;"), Telling("job.metrics", b"loss;")])
+    assert await waiting
+    assert (window.since(0, ()), window.since(0, {"job.metrics"}), window.since(window.moment, ())) == (
+        b"30;loss;",
+        b"loss;",
+        b"",
+    )
+    window.tell([])
+    assert not await window.grown(0, window.moment, 0.001)
+    window.tell([Telling("camera.fps", b"29;")])
+    assert window.since(0, ()) == b"29;"
