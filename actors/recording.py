@@ -150,7 +150,7 @@ class RecordingActor(Entity[Recording]):
         async with self._commands:
             self.must_match()
             if self.aggregate.take is not None:
-                await self._interrupt("the session was closed")
+                await self._interrupt(f"the session ended: {reason}")
             await self._parts.release()
             await self.decide(lambda recording: recording.close(reason, now()))
             self._stopping = True

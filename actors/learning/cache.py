@@ -132,16 +132,24 @@ def _build(info: DatasetInfo, place: Path, sizes: Mapping[str, Size], on_frames:
     partial = place.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
+    try:
+        _fill(partial, info, sizes, on_frames)
+    except Exception:
+        shutil.rmtree(partial)  # gigabytes that nobody would look for
+        raise
+    partial.rename(place)
+
+
+def _fill(folder: Path, info: DatasetInfo, sizes: Mapping[str, Size], on_frames: OnFrames) -> None:
     done, total = 0, info.rows * len(sizes)
     for camera, size in sizes.items():
         shape = (info.rows, 3, *size)
-        frames: np.memmap[Any, Any] = open_memmap(partial / f"{camera}.npy", "w+", np.uint8, shape)  # type: ignore[no-untyped-call]
+        frames: np.memmap[Any, Any] = open_memmap(folder / f"{camera}.npy", "w+", np.uint8, shape)  # type: ignore[no-untyped-call]
         for row, image in _rows_of(info, camera):
             frames[row] = letterbox(image, size).transpose(2, 0, 1)
             done += 1
             on_frames(done, total)
         frames.flush()
-    partial.rename(place)
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,6 +126,7 @@ def test_a_video_with_too_few_frames_is_told(tmp_path: Path) -> None:
     info = write_dataset(tmp_path / "ds", lacking=2)
     with pytest.raises(BrokenDataset, match="lacks 2 frames, the first at row 4 of episode 2"):
         frame_cache(info, tmp_path / "cache", None, lambda done, total: None)
+    assert not [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
 
 
 @pytest.mark.parametrize("damage", ["missing", "garbage"])
