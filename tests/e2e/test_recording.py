@@ -2,10 +2,12 @@
 
 import json
 import os
+import signal
 import subprocess
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -246,13 +248,7 @@ def test_the_command_records_at_the_bench(server: Server, cell: Cell) -> None:
 
 def test_the_keys_at_the_bench_end_an_episode_take_it_again_and_end(server: Server, cell: Cell) -> None:
     """As a person at a terminal: the first take is not good, the second is saved before its time."""
-    terminal, inner = os.openpty()
-    words = [*server.program, "record", "--dataset", cell.dataset, "--fps", str(FPS), "--episode-time", "60"]
-    process = subprocess.Popen(words, cwd=PROJECT, env=server.environment, stdin=inner, stdout=inner, stderr=inner)
-    os.close(inner)
-    reader = threading.Thread(target=_read_all, args=(terminal, said := bytearray()), daemon=True)
-    reader.start()
-    try:
+    with _at_the_bench(server, cell) as (process, terminal, said):
         session = _newest_session(server, cell)
         spoiled = wait_until(server.api, session, lambda found: ((found["episode"] or {}).get("row") or 0) > 3)
         os.write(terminal, b"\x1b[D")
@@ -264,13 +260,41 @@ def test_the_keys_at_the_bench_end_an_episode_take_it_again_and_end(server: Serv
         wait_for(server.api, session, episodes_saved=1)
         os.write(terminal, b"\x1b")
         assert process.wait(30) == 0, bytes(said)
-    finally:
-        kill_family(process)
-        os.close(terminal)
     (episode,) = server.api.get(f"/dataset/{cell.dataset}/episodes")
     assert episode["id"] == running["episode"]["episode_id"]
     assert 3 < episode["length"] < 60 * FPS
     assert server.api.get(session)["state"] == "closed"
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_terminal_that_is_closed_closes_its_session_and_keeps_the_take(
+    server: Server, cell: Cell, number: signal.Signals
+) -> None:
+    with _at_the_bench(server, cell) as (process, _, said):
+        session = _newest_session(server, cell)
+        open_one = wait_until(server.api, session, lambda found: ((found["episode"] or {}).get("row") or 0) > 3)
+        process.send_signal(number)
+        assert process.wait(30) == 128 + number, bytes(said)
+    (kept,) = wait_for(server.api, session, state="closed")["interrupted"]
+    assert kept["episode_id"] == open_one["episode"]["episode_id"]
+    assert kept["rows"] > 3
+    server.api.post(f"{session}:discard_episode", {"episode_id": kept["episode_id"]})
+
+
+@contextmanager
+def _at_the_bench(server: Server, cell: Cell) -> Iterator[tuple[subprocess.Popen[bytes], int, bytearray]]:
+    """``record`` in a terminal: its process, the terminal to type into, and what was said there."""
+    terminal, inner = os.openpty()
+    words = [*server.program, "record", "--dataset", cell.dataset, "--fps", str(FPS), "--episode-time", "60"]
+    process = subprocess.Popen(words, cwd=PROJECT, env=server.environment, stdin=inner, stdout=inner, stderr=inner)
+    os.close(inner)
+    reader = threading.Thread(target=_read_all, args=(terminal, said := bytearray()), daemon=True)
+    reader.start()
+    try:
+        yield process, terminal, said
+    finally:
+        kill_family(process)
+        os.close(terminal)
 
 
 def _newest_session(server: Server, cell: Cell) -> str:
