@@ -92,11 +92,11 @@ def _fit(spec: TrainSpec, place: Place) -> None:
     job = JobFolder(spec.job_folder)
     job.write_progress(_waiting(spec, "loads Ray Train"))
     from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
-    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
     from actors.learning.backend import TorchInWorkers
+    from actors.learning.cleanup import Trainer
 
-    trainer = DataParallelTrainer(
+    trainer = Trainer(
         _train_loop,
         train_loop_config={"spec": spec},
         backend_config=TorchInWorkers(),

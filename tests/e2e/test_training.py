@@ -131,6 +131,25 @@ async def test_an_interrupted_training_ends_canceled_and_stays_so(server: Server
     assert not list((server.storage / "jobs" / job).rglob("*.partial"))
 
 
+@pytest.mark.timeout(600)
+def test_an_interrupt_before_the_first_step_leaves_no_process(server: Server, recorded: Cell) -> None:
+    """While Ray Train's own processes start, which is when it does not tidy up itself."""
+    for waits_s in (0.0, 1.0):
+        job = submit(server.api, recorded, max_steps=100_000, model_name="too early")
+        deadline = time.monotonic() + 300
+        while "waits for a worker" not in (server.api.get(f"/jobs/{job}")["message"] or ""):
+            assert time.monotonic() < deadline, server.api.get(f"/jobs/{job}")
+            time.sleep(0.05)
+        time.sleep(waits_s)
+        server.api.post(f"/jobs/{job}:interrupt")
+        assert server.api.get(f"/jobs/{job}")["status"] == "canceled"
+    deadline = time.monotonic() + 30
+    titles = ("ray::PlacementGroupCleaner", "ray::TrainController", "ray::train-", "ray::RayTrainWorker")
+    while left := [each for title in titles for each in server.processes(title)]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.5)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_an_interrupt_amid_an_export_leaves_nothing_half_written(server: Server, recorded: Cell) -> None:
