@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -23,6 +24,7 @@ from sqlalchemy import make_url
 
 from launch import cluster, haproxy
 from launch.claims import CannotStart, claim
+from launch.core import Core
 from launch.guard import guard
 from projections import database
 from settings import LOOPBACK, PROJECT, Settings
@@ -31,7 +33,12 @@ READY_S = 180.0
 STOP_S = 7.0  # for everything, of which
 END_STREAMS_S = 1.0
 SHUTDOWN_S = 3.0  # for the requests that are being answered
+RAY_S = 2.0
 LEFT_S = 1.0
+LOST = (
+    "Ray's {} has died (killed, or out of memory: `dmesg` tells), so everything ends. What was acknowledged is kept; "
+    "start it again, and what was going on is taken up."
+)
 OBJECT_STORE_BYTES = 200 * 1024 * 1024  # frames never go there
 
 say = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -47,12 +54,13 @@ def serve_until_stopped(config: Settings) -> None:
             stack.callback(_make_whole, config)
             guard(STOP_S, LEFT_S)
             gc.disable()  # most of what a start makes stays; to look through it again and again takes half a second
-            _start_ray(config, stack)
+            core = _start_ray(config, stack)
             _listen_for_the_end()  # Ray has put handlers of its own there
-            _start_serve(config, stack)
+            _start_serve(config, core, stack)
             gc.enable()
             _report(config, time.monotonic() - began)
-            threading.Event().wait()
+            say.print(LOST.format(core.wait()))
+            _leave(1)
         except KeyboardInterrupt:
             say.print("Stopping …")
             sys.stdout = nowhere  # where Ray says of all that is being stopped that it cannot be reached
@@ -78,7 +86,13 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _start_ray(config: Settings, stack: ExitStack) -> None:
+def _leave(status: int) -> NoReturn:
+    """Without Ray, whose own end would wait for what is gone. The guard sees to what is left."""
+    _kill_children()
+    os._exit(status)
+
+
+def _start_ray(config: Settings, stack: ExitStack) -> Core:
     """Ray reads its environment when it is imported, so that comes first."""
     _ray_environment(config, stack)
     import ray
@@ -90,7 +104,7 @@ def _start_ray(config: Settings, stack: ExitStack) -> None:
         stack.callback(ray.shutdown)
         cluster.refuse_another()
         stack.callback(cluster.end_owners)
-        return
+        return Core()
     others = find_gcs_addresses()
     if others:
         say.print(f"Another Ray runs on this machine ({', '.join(sorted(others))}); this one keeps apart from it.")
@@ -107,8 +121,21 @@ def _start_ray(config: Settings, stack: ExitStack) -> None:
                 _node_ip_address="127.0.0.1" if config.host in LOOPBACK else None,
             )
         )
-    stack.callback(ray.shutdown)
+    core = Core()
+    stack.callback(_end_ray, core)
     say.print(f"Dashboard http://{context.dashboard_url}")
+    return core
+
+
+def _end_ray(core: Core) -> None:
+    import ray
+
+    if core.lost():  # told to end as we were: `kill -- -group`, systemd
+        _leave(0)
+    limit = threading.Timer(RAY_S, _leave, (0,))  # it waits for ever for one that is just ending by itself
+    limit.start()
+    ray.shutdown()
+    limit.cancel()
 
 
 def _prepare(config: Settings) -> None:
@@ -161,6 +188,7 @@ def _ray_environment(config: Settings, stack: ExitStack) -> None:
         "RAY_SERVE_ENABLE_HA_PROXY": "1" if config.haproxy else "0",
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "actors.ingress:in_the_proxy",
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",  # the third time that this runs out, Serve gives up
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",  # after three it is replaced: without one nobody is answered
     }
     if config.haproxy:
         defaults |= haproxy.environment(config.host, stack)
@@ -169,7 +197,7 @@ def _ray_environment(config: Settings, stack: ExitStack) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH", "")]))
 
 
-def _start_serve(config: Settings, stack: ExitStack) -> None:
+def _start_serve(config: Settings, core: Core, stack: ExitStack) -> None:
     say.print("Starting the server …")
     from ray import serve
     from ray.exceptions import RayError
@@ -184,9 +212,9 @@ def _start_serve(config: Settings, stack: ExitStack) -> None:
         )
     except (TimeoutError, RayError) as error:
         raise CannotStart(f"Ray Serve does not start: {error} Try again when the machine is less busy.") from error
-    stack.callback(_end_serve)
+    stack.callback(core.orderly, _end_serve)
     api = serve.run(serve_app.app, name=cluster.APPLICATION, route_prefix="/", blocking=False)
-    stack.callback(_end_streams, api)
+    stack.callback(core.orderly, partial(_end_streams, api))
     await_ready(config)
 
 

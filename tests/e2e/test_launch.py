@@ -70,6 +70,26 @@ def test_it_stops_while_it_starts(own_server: Server, words: str, number: signal
     assert own_server.stop(number, kill=os.kill) < STOP_S
 
 
+def test_it_stops_when_its_whole_group_is_told_to(own_server: Server) -> None:
+    """As systemd does: Ray's own processes end at the same moment, and nobody has to be killed."""
+    own_server.start()
+    assert own_server.stop(signal.SIGTERM) < STOP_S
+    assert "killed" not in own_server.log.read_text()
+
+
+@pytest.mark.parametrize("name", ["raylet", pytest.param("gcs_server", marks=pytest.mark.long)])
+def test_it_says_so_and_ends_when_ray_dies(own_server: Server, name: str) -> None:
+    own_server.start()
+    assert own_server.process is not None
+    (core,) = (each for each in own_server.processes() if each.name() == name)
+    core.kill()
+    assert own_server.process.wait(STOP_S) == 1
+    own_server.process = None
+    assert f"Ray's {name} has died" in own_server.log.read_text()
+    own_server.start()  # what it had is free
+    assert own_server.stop() < STOP_S
+
+
 @pytest.mark.long
 def test_haproxy_serves_where_http_listens_and_nowhere_else(tmp_path: Path) -> None:
     ports = {f"RAY_SERVE_HAPROXY_{name}_PORT": str(free_port()) for name in ("STATS", "METRICS")}
