@@ -1,5 +1,6 @@
 """What every aggregate is made of: commands, events, and the claims that an event makes on the rest of the system."""
 
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -8,12 +9,33 @@ from typing import Annotated, Any, ClassVar, Self, get_origin, get_type_hints
 from uuid import UUID
 
 from eventsourcing.domain import BaseAggregate, CanMutateAggregate
-from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, create_model, field_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Strict,
+    StringConstraints,
+    create_model,
+    field_validator,
+)
 
 from domain.errors import NotFound, StaleVersion
 
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
-"""A name a person gave: trimmed, 1 to 200 characters."""
+
+def _readable(name: str) -> str:
+    """In the one form of several that look alike. Raises ValueError for a name that nobody can see."""
+    if all(unicodedata.category(character)[0] in "CZ" for character in name):
+        raise ValueError("a name needs a character that can be seen")
+    return unicodedata.normalize("NFC", name)
+
+
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_readable)]
+"""A name a person gave: trimmed, 1 to 200 characters, composed (Unicode's NFC)."""
+# What a body says as such: neither ``true`` nor ``"5"`` is a number there, nor is 1 a flag.
+Int = Annotated[int, Strict()]
+Number = Annotated[float, Strict()]
+Flag = Annotated[bool, Strict()]
 
 MAX_DEPTH = 16
 

@@ -10,7 +10,19 @@ from eventsourcing.domain import CanInitAggregate
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from domain import claims
-from domain.aggregate import Aggregate, Claim, Command, CreateCommand, DomainEvent, Hold, Name, NeedFree, Release
+from domain.aggregate import (
+    Aggregate,
+    Claim,
+    Command,
+    CreateCommand,
+    DomainEvent,
+    Flag,
+    Hold,
+    Int,
+    Name,
+    NeedFree,
+    Release,
+)
 
 
 class CameraStatus(StrEnum):
@@ -29,16 +41,16 @@ class Payload(BaseModel):
 
 class SimulatedPayload(Payload):
     scene: Literal["testcard", "pusht"] = "testcard"
-    width: int = Field(640, ge=64, le=4096)
-    height: int = Field(480, ge=64, le=2160)
-    fps: int = Field(30, ge=1, le=120)
-    seed: int = Field(0, ge=0, lt=2**31)
+    width: Int = Field(640, ge=64, le=4096)
+    height: Int = Field(480, ge=64, le=2160)
+    fps: Int = Field(30, ge=1, le=120)
+    seed: Int = Field(0, ge=0, lt=2**31)
 
 
 class FilePayload(Payload):
     path: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
-    loop: bool = True
-    fps: int | None = Field(None, ge=1, le=120)
+    loop: Flag = True
+    fps: Int | None = Field(None, ge=1, le=120)
 
 
 class SimulatedCamera(Command):

@@ -15,10 +15,13 @@ from domain.aggregate import (
     Command,
     CreateCommand,
     DomainEvent,
+    Flag,
     Hold,
+    Int,
     Name,
     NeedFree,
     NeedHeld,
+    Number,
     Release,
 )
 from domain.errors import Conflict, NotFound
@@ -31,7 +34,7 @@ Note = Annotated[str, StringConstraints(max_length=2000)]
 Task = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 
 
-Share = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[Number, Field(ge=0, le=1)]
 
 
 class Limits(BaseModel):
@@ -41,7 +44,7 @@ class Limits(BaseModel):
     model_config = ConfigDict(frozen=True)
     max_dropped: Share = 0.05
     max_stale: Share = 0.05
-    strict: bool = False
+    strict: Flag = False
 
     def broken_by(self, rows: int, dropped: int, stale: int) -> str | None:
         """What is wrong with an episode of so many rows, for a person."""
@@ -98,8 +101,8 @@ class UpdateEpisode(Command):
     task: Task | None = None
     tags: Tags | None = None
     note: Note | None = None
-    rating: int | None = Field(None, ge=1, le=5)
-    success: bool | None = None
+    rating: Int | None = Field(None, ge=1, le=5)
+    success: Flag | None = None
 
     @field_validator("task", "tags", "note", mode="before")
     @classmethod

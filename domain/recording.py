@@ -17,7 +17,19 @@ from eventsourcing.domain import CanInitAggregate
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from domain import claims
-from domain.aggregate import Aggregate, Claim, Command, CreateCommand, DomainEvent, Hold, NeedHeld, Release
+from domain.aggregate import (
+    Aggregate,
+    Claim,
+    Command,
+    CreateCommand,
+    DomainEvent,
+    Flag,
+    Hold,
+    Int,
+    NeedHeld,
+    Number,
+    Release,
+)
 from domain.dataset import EpisodeFacts, Limits, Note, Tags, Task
 from domain.environment import Environment
 from domain.errors import Conflict, Invalid
@@ -38,9 +50,9 @@ class Plan(BaseModel):
     the operator does."""
 
     model_config = ConfigDict(frozen=True)
-    episode_time_s: float | None = Field(None, ge=0.5, le=3600, allow_inf_nan=False)
-    reset_time_s: float | None = Field(None, ge=0, le=3600, allow_inf_nan=False)
-    episodes: int | None = Field(None, ge=1, le=10_000)
+    episode_time_s: Number | None = Field(None, ge=0.5, le=3600, allow_inf_nan=False)
+    reset_time_s: Number | None = Field(None, ge=0, le=3600, allow_inf_nan=False)
+    episodes: Int | None = Field(None, ge=1, le=10_000)
 
 
 class OpenRecording(CreateCommand, Plan, Limits):
@@ -48,9 +60,9 @@ class OpenRecording(CreateCommand, Plan, Limits):
 
     environment_id: UUID
     dataset_id: UUID | None = None
-    fps: int = Field(30, ge=1, le=120)
+    fps: Int = Field(30, ge=1, le=120)
     task: Task | None = None
-    idle_timeout_s: float = Field(600, ge=1, le=86_400)
+    idle_timeout_s: Number = Field(600, ge=1, le=86_400)
 
     @model_validator(mode="after")
     def _practice_saves_nothing(self) -> Self:
@@ -68,7 +80,7 @@ class SaveEpisode(Command):
     """``success`` is the operator's verdict, where one is given."""
 
     episode_id: UUID
-    success: bool | None = None
+    success: Flag | None = None
     tags: Tags = ()
     note: Note = ""
 

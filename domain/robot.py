@@ -10,7 +10,7 @@ from eventsourcing.domain import CanInitAggregate
 from pydantic import BaseModel, ConfigDict, Field
 
 from domain import claims
-from domain.aggregate import Aggregate, Claim, Command, CreateCommand, DomainEvent, Hold, Name, NeedFree, Release
+from domain.aggregate import Aggregate, Claim, Command, CreateCommand, DomainEvent, Hold, Int, Name, NeedFree, Release
 
 
 class RobotStatus(StrEnum):
@@ -23,7 +23,7 @@ class PushTPayload(BaseModel):
     """The simulated cell. A camera with the scene ``pusht`` and the same seed in the project shows it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    seed: int = Field(0, ge=0, lt=2**31)
+    seed: Int = Field(0, ge=0, lt=2**31)
 
 
 class UpdateRobot(Command):

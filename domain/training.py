@@ -15,7 +15,20 @@ from eventsourcing.domain import CanInitAggregate
 from pydantic import Field
 
 from domain import claims
-from domain.aggregate import Aggregate, Claim, Command, CreateCommand, DomainEvent, Hold, Name, NeedHeld, Release
+from domain.aggregate import (
+    Aggregate,
+    Claim,
+    Command,
+    CreateCommand,
+    DomainEvent,
+    Flag,
+    Hold,
+    Int,
+    Name,
+    NeedHeld,
+    Number,
+    Release,
+)
 from domain.dataset import Dataset
 from domain.errors import Conflict, Invalid
 from domain.model import Model
@@ -40,7 +53,7 @@ class Device(Command):
     processors of a machine are one ``cpu``, each of its cards is a ``cuda``."""
 
     type: Literal["cpu", "cuda", "xpu", "mps"]
-    index: int = Field(0, ge=0, le=9999)
+    index: Int = Field(0, ge=0, le=9999)
 
 
 class Train(CreateCommand):
@@ -53,17 +66,17 @@ class Train(CreateCommand):
     dataset_id: UUID
     policy: str = Field("act", min_length=1, max_length=64)
     model_name: Name
-    max_steps: int = Field(100, ge=1, le=1_000_000)
-    batch_size: int = Field(8, ge=1, le=256)
-    num_workers: Annotated[int, Field(ge=0, le=64)] | Literal["auto"] = "auto"
-    val_split: float = Field(0.1, ge=0, lt=1)
-    train_workers: int = Field(1, ge=1, le=64)
-    resources_per_worker: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    max_steps: Int = Field(100, ge=1, le=1_000_000)
+    batch_size: Int = Field(8, ge=1, le=256)
+    num_workers: Annotated[Int, Field(ge=0, le=64)] | Literal["auto"] = "auto"
+    val_split: Number = Field(0.1, ge=0, lt=1)
+    train_workers: Int = Field(1, ge=1, le=64)
+    resources_per_worker: dict[str, Annotated[Number, Field(ge=0)]] = Field(default_factory=dict)
     device: Device | None = None
-    checkpoint_every: int = Field(100, ge=1)
+    checkpoint_every: Int = Field(100, ge=1)
     policy_args: dict[str, Any] = Field(default_factory=dict)
-    seed: int = Field(0, ge=0, lt=2**31)
-    include_suspect: bool = False
+    seed: Int = Field(0, ge=0, lt=2**31)
+    include_suspect: Flag = False
     export: tuple[Backend, ...] = ("torch", "onnx", "openvino")
 
 
@@ -71,8 +84,8 @@ class Evaluate(CreateCommand):
     """Rollouts of a model in the simulated cell; the expert and a random policy run on the same seeds beside it."""
 
     environment: Literal["PushT"] = "PushT"
-    episodes: int = Field(10, ge=1, le=500)
-    seed: int = Field(100_000, ge=0, lt=2**31)
+    episodes: Int = Field(10, ge=1, le=500)
+    seed: Int = Field(100_000, ge=0, lt=2**31)
 
 
 class InterruptJob(Command):
