@@ -22,7 +22,7 @@ from actors.publishing import publish_newest
 from actors.takes import Takes, warm_up
 from domain.camera import Camera
 from domain.dataset import Dataset, EpisodeFacts
-from domain.errors import Conflict, GetiActionError, Unavailable
+from domain.errors import Conflict, GetiActionError, StorageFull, Unavailable
 from domain.recording import (
     KeepEpisode,
     Recording,
@@ -44,6 +44,7 @@ LEAD_NS = 400_000_000
 """Row 0 lies this far ahead when an episode starts, so that every part is ready for it."""
 BEAT_S = 0.5
 LINGER_S = 5.0
+AGAIN_S = 2.0
 
 logger = logging.getLogger(__name__)
 
@@ -68,10 +69,10 @@ class RecordingActor(Entity[Recording]):
     async def wake(self) -> None:
         await super().wake()
         async with self._commands:
-            await self._settle()
+            await self._patiently(self._settle)
             self._settled.set()
             if not self.aggregate.ended:
-                await self._take_up()
+                await self._patiently(self._take_up)
             self._opened.set()
         if self.aggregate.ended:
             await asyncio.sleep(LINGER_S)  # who woke it, to keep or discard what was interrupted, asks now
@@ -178,6 +179,15 @@ class RecordingActor(Entity[Recording]):
 
     # opening and taking up
 
+    async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Nobody waits who could try again when the log, or its disk, is in trouble; so this does."""
+        while True:
+            try:
+                return await step()
+            except (Unavailable, StorageFull) as error:
+                logger.warning("session %s is taken up in a moment: %s", self.id, error.detail)
+            await asyncio.sleep(AGAIN_S)
+
     async def _settle(self) -> None:
         """What was being recorded is interrupted, what was being saved is saved."""
         if self.aggregate.state is RecordingState.RECORDING:
@@ -187,16 +197,23 @@ class RecordingActor(Entity[Recording]):
 
     async def _take_up(self) -> None:
         """Bring the world to where the log says the session is."""
-        if self.aggregate.dataset_id is not None:
-            await asyncio.to_thread(publish_newest, settings().datasets_dir, self._dataset)
         try:
+            if self.aggregate.dataset_id is not None:
+                await asyncio.to_thread(publish_newest, settings().datasets_dir, self._dataset)
             await asyncio.wait_for(self._hold_devices(), OPEN_S)
-        except (GetiActionError, TimeoutError) as error:
-            reason = getattr(error, "detail", f"its devices did not answer within {OPEN_S:.0f} s")
-            await self._parts.release()
-            await self.decide(lambda recording: recording.fail(reason, now()))
+        except TimeoutError:
+            await self._fail(f"its devices did not answer within {OPEN_S:.0f} s")
+        except GetiActionError as error:
+            await self._fail(error.detail)
+        except Exception:
+            logger.exception("session %s could not open", self.id)
+            await self._fail("something failed that should not have; the server's log says what")
         else:
             await self.decide(lambda recording: recording.ready(self.run, self.node, now()))
+
+    async def _fail(self, reason: str) -> None:
+        await self._parts.release()
+        await self.decide(lambda recording: recording.fail(reason, now()))
 
     async def _hold_devices(self) -> None:
         """Wake and keep every device; refuse those whose rows would not fit the dataset's."""

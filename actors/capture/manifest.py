@@ -120,7 +120,11 @@ def read_manifest(episode_folder: Path) -> EpisodeManifest:
     try:
         return EpisodeManifest.model_validate_json((episode_folder / EPISODE_FILE).read_bytes())
     except FileNotFoundError:
-        raise NotFound.of("episode", episode_folder.name) from None
+        raise NotFound(
+            f"The files of episode {episode_folder.name} are not in the storage folder. Bring them back from a backup; "
+            "`geti-action check-log --files` lists all that are missing.",
+            code="episode_not_found",
+        ) from None
 
 
 def read_facts(episode_folder: Path) -> EpisodeFacts:

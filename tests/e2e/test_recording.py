@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -364,6 +365,24 @@ def test_what_was_open_when_a_session_was_closed_is_kept_or_discarded_afterwards
     assert not list(takes.glob("[!.]*"))
     free = open_session(server.api, cell)  # neither took a device
     server.api.post(f"{free}:close")
+
+
+def test_a_dataset_whose_files_are_elsewhere_opens_no_session_and_holds_nothing(server: Server, cell: Cell) -> None:
+    session = open_session(server.api, cell)
+    record(server.api, session, 1.0)
+    server.api.post(f"{session}:close")
+    folder = server.storage / "datasets" / cell.dataset
+    away = folder.rename(folder.with_name("elsewhere"))
+    try:
+        with pytest.raises(Refused, match="are not in the storage folder"):
+            open_session(server.api, cell)
+        failed = server.api.get(f"/projects/{cell.project}/recordings")[-1]
+        assert failed["state"] == "failed"
+        assert "Bring them back" in failed["reason"]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        away.rename(folder)
+    server.api.post(f"{open_session(server.api, cell)}:close")
 
 
 def test_an_id_that_another_session_has_used_is_refused_and_nothing_of_it_is_lost(server: Server, cell: Cell) -> None:
