@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 PROJECT = Path(__file__).resolve().parent
 EMBEDDED_POSTGRES = "embedded-postgres"
 _ORIGIN = re.compile(r"https?://[^/?#\s]+")
+_RELAY = re.compile(r"(stun|turn)s?:[^\s]")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -57,6 +58,15 @@ class Settings(BaseSettings):
     @classmethod
     def _is_json(cls, value: object) -> object:
         return _json(value) if isinstance(value, str) else value
+
+    @field_validator("ice_servers")
+    @classmethod
+    def _have_urls(cls, value: list[dict[str, str | list[str]]]) -> list[dict[str, str | list[str]]]:
+        for server in value:
+            urls = server.get("urls") or []
+            if not urls or not all(_RELAY.match(url) for url in ([urls] if isinstance(urls, str) else urls)):
+                raise ValueError('each needs urls that begin with stun: or turn:, as in [{"urls": "stun:host:3478"}]')
+        return value
 
     @field_validator("cors_origins")
     @classmethod

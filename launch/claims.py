@@ -1,5 +1,6 @@
 """One server a database, a storage folder and a port: who comes second is told who was first."""
 
+import errno
 import fcntl
 import json
 import os
@@ -150,8 +151,13 @@ def _check_ports(config: Settings, patience: _Patience | None) -> None:
     if not os.environ.get("RAY_ADDRESS"):
         wanted |= {"DASHBOARD_PORT": config.dashboard_port} if config.dashboard_port else {}
         wanted |= haproxy.ports() if config.haproxy else {}
+    same = [name for name, port in wanted.items() if list(wanted.values()).count(port) > 1]
+    if same:
+        raise CannotStart(f"{' and '.join(same)} are the same port. Set one of them to another.")
     for name, port in wanted.items():
         while error := _refused(config.host, port):
+            if error.errno != errno.EADDRINUSE:
+                raise CannotStart(_unusable(config.host, name, port, error)) from error
             if patience is None or not patience.wait():
                 who = _listener(port)
                 how = (
@@ -160,6 +166,16 @@ def _check_ports(config: Settings, patience: _Patience | None) -> None:
                 raise CannotStart(
                     f"Port {port} is taken by {who}. Stop it{how}, or set {name} to another one."
                 ) from error
+
+
+def _unusable(host: str, name: str, port: int, error: OSError) -> str:
+    match error.errno:
+        case errno.EACCES:
+            return f"Port {port} needs root's rights. Set {name} to one of 1024 or more."
+        case errno.EADDRNOTAVAIL:
+            return f"This machine has no address {host}. Set HOST to one that it has (`ip address` lists them)."
+        case _:
+            return f"HOST={host} is no address to listen on: {error.strerror or error}. Set HOST to one."
 
 
 def _refused(host: str, port: int) -> OSError | None:

@@ -251,6 +251,10 @@ def await_ready(config: Settings, ended: Callable[[], int | None] = lambda: None
 
 
 def _report(config: Settings, seconds: float) -> None:
+    if config.replicas > 1 and database.sqlite_path(config.database_url):
+        say.print(
+            f"REPLICAS={config.replicas} share one SQLite file, where one writes at a time: use PostgreSQL to scale."
+        )
     say.print(f"Database  {_database_text(config.database_url)}")
     say.print(f"Storage   {config.storage_dir}  ({_found(config.storage_dir)})")
     say.print(f"Ready after {seconds:.1f} s: [bold]{config.address}[/bold]  (Ctrl-C stops)")

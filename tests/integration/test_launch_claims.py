@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -116,6 +118,19 @@ def test_who_ends_by_itself_leaves_nobody_waiting_for_a_port(config: Settings) -
     with closing(taken), ExitStack() as stack, refused:
         claim(config, stack, said.append)
     assert not said
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"host": "192.0.2.1"}, "no address 192.0.2.1. Set HOST"),
+        ({"host": "nowhere.invalid"}, "HOST=nowhere.invalid is no address to listen on"),
+        ({"port": 8265, "dashboard_port": 8265}, "PORT and DASHBOARD_PORT are the same port"),
+    ],
+)
+def test_where_it_cannot_listen_is_told_as_what_it_is(config: Settings, changes: dict[str, Any], told: str) -> None:
+    with ExitStack() as stack, pytest.raises(CannotStart, match=re.escape(told)):
+        claim(config.model_copy(update=changes), stack, print)
 
 
 def test_replicas_of_the_server_that_claimed_share_what_it_has(

@@ -18,6 +18,9 @@ from settings import Settings
         ("CORS_ORIGINS", "http://a/path", "no origin"),
         ("HOST", "0.0.0.0", "ALLOW_INSECURE"),
         ("PORT", "many", "integer"),
+        ("ICE_SERVERS", "[{}]", "needs urls"),
+        ("ICE_SERVERS", '[{"urls": []}]', "needs urls"),
+        ("ICE_SERVERS", '[{"urls": ["stun:a", "http://b"]}]', "begin with stun: or turn:"),
     ],
 )
 def test_what_cannot_be_read_is_told(monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str) -> None:
