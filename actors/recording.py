@@ -19,6 +19,7 @@ from actors.log import VersionConflict, now
 from actors.parts import FINISH_S, OPEN_S, Parts
 from actors.pause import Pause
 from actors.publishing import publish_newest
+from actors.saving import Saving
 from actors.takes import Takes, warm_up
 from domain.camera import Camera
 from domain.dataset import Dataset, EpisodeFacts
@@ -65,6 +66,7 @@ class RecordingActor(Entity[Recording]):
         self._keys: list[str] = []
         self._stopping = False
         self._pause = Pause()
+        self._saving = Saving(self._seal_and_publish, self._save_failed)
 
     async def wake(self) -> None:
         await super().wake()
@@ -82,7 +84,7 @@ class RecordingActor(Entity[Recording]):
 
     @property
     def needed(self) -> bool:
-        return self._commands.locked()
+        return self._commands.locked() or bool(self._saving)
 
     async def settled(self) -> None:
         """Returns once the log says how the episode ended that was open when the process before this one was lost."""
@@ -104,20 +106,26 @@ class RecordingActor(Entity[Recording]):
             return {"episode_id": str(id)}
 
     async def save_episode(self, command: SaveEpisode) -> dict[str, Any]:
-        """End the open episode; answers its facts once it is durable and in the dataset."""
+        """End the open episode; answers its facts once it is durable and in the dataset. The next one can start before
+        that."""
         async with self._commands:
             self._use()
             self.aggregate.check_open()
-            if command.episode_id not in self.aggregate.saved:
-                await self._save(command)
-            return await self._saved(command.episode_id)
+            self._save_what_has_ended()
+            if command.episode_id not in self.aggregate.saved.keys() | self.aggregate.saving.keys():
+                await self._end_to_save(command)
+        await self._saving.done(command.episode_id)
+        return await self._saved(command.episode_id)
 
     async def keep_episode(self, command: KeepEpisode) -> dict[str, Any]:
         """Save what is whole of an interrupted episode."""
         async with self._clearing_up():
+            self._save_what_has_ended()
+            await self._saving.all_done()
             if command.episode_id not in self.aggregate.saved:
                 await self.decide(lambda recording: recording.keep(command, now()))
-                await self._or_interrupt(self._seal_and_publish)
+                self._saving.begin(command.episode_id)
+                await self._saving.done(command.episode_id)
             return await self._saved(command.episode_id)
 
     async def discard_episode(self, episode_id: str) -> dict[str, Any]:
@@ -152,6 +160,8 @@ class RecordingActor(Entity[Recording]):
             self.must_match()
             if self.aggregate.take is not None:
                 await self._interrupt(f"the session ended: {reason}")
+            self._save_what_has_ended()
+            await self._saving.all_done()
             await self._parts.release()
             await self.decide(lambda recording: recording.close(reason, now()))
             self._stopping = True
@@ -189,11 +199,16 @@ class RecordingActor(Entity[Recording]):
             await asyncio.sleep(AGAIN_S)
 
     async def _settle(self) -> None:
-        """What was being recorded is interrupted, what was being saved is saved."""
-        if self.aggregate.state is RecordingState.RECORDING:
+        """What was being recorded is interrupted, what was being saved is saved: parts that were lost too have left
+        their rows on disk."""
+        if self.aggregate.is_busy:
+            await self._stop_parts()
+        if self.aggregate.take is not None:
             await self._interrupt("the session's process was lost")
-        if self.aggregate.state is RecordingState.SAVING:
-            await self._or_interrupt(self._finish_late, quiet=True)
+        self._save_what_has_ended()
+        await self._saving.all_done()
+        if self.aggregate.saving:  # and not even that could be noted
+            raise Unavailable("An episode could not be saved yet.")
 
     async def _take_up(self) -> None:
         """Bring the world to where the log says the session is."""
@@ -245,11 +260,19 @@ class RecordingActor(Entity[Recording]):
         if id in self._dataset.order or await self._takes.has(id):
             raise Conflict(f"The dataset has an episode or a take {id} already; choose another id.")
 
-    async def _save(self, command: SaveEpisode) -> None:
+    async def _end_to_save(self, command: SaveEpisode) -> None:
+        """Let every part of the open episode write up to the last row; it is saved in the background."""
         rows = self._rows_by_now()
         self._must_write()
         await self.decide(lambda recording: recording.end(command, rows, now()))
-        await self._or_interrupt(self._finish)
+        try:
+            reports = await self._parts.finish(rows - 1)
+        except GetiActionError as error:
+            await self._stop_parts()
+            await self._save_failed(command.episode_id, error.detail)
+            raise
+        self._progress = []
+        self._saving.begin(command.episode_id, reports)
         self._go_on()
 
     def _go_on(self) -> None:
@@ -287,20 +310,15 @@ class RecordingActor(Entity[Recording]):
             await self._takes.discard(episode_id)
         return was_open
 
-    async def _finish(self) -> None:
-        """Let every part write up to the last row, then seal."""
-        last_row = (self._open_take.rows or 0) - 1
-        await self._seal_and_publish(await self._parts.finish(last_row))
+    def _save_what_has_ended(self) -> None:
+        """Also what this process, or the one before it, could neither save nor note as interrupted."""
+        for episode_id in self.aggregate.saving:
+            self._saving.begin(episode_id)
 
-    async def _finish_late(self) -> None:
-        """The same after this process was lost while saving: parts that were lost too have left their rows on disk."""
-        await self._stop_parts()
-        await self._seal_and_publish()
-
-    async def _seal_and_publish(self, reports: "Sequence[TakeReport]" = ()) -> None:
+    async def _seal_and_publish(self, episode_id: UUID, reports: "Sequence[TakeReport]") -> None:
         """The take becomes an immutable episode, the log learns of it, and a new version shows it. Without the reports
         of all its parts it is one that was interrupted."""
-        take = self._open_take
+        take = self.aggregate.saving[episode_id]
         facts = await self._takes.seal(take.episode_id, take.label, reports, take.rows)
         dataset = await self._add_to_dataset(facts)
         await asyncio.to_thread(publish_newest, settings().datasets_dir, dataset)
@@ -321,23 +339,23 @@ class RecordingActor(Entity[Recording]):
         facts = await self._takes.facts(episode_id)
         return {**facts.model_dump(mode="json"), "episode_index": self.aggregate.saved[episode_id]}
 
-    async def _or_interrupt(self, step: Callable[[], Awaitable[None]], *, quiet: bool = False) -> None:
-        """Do a step of an episode; if it fails, the episode is interrupted and the caller told why."""
-        try:
-            await step()
-        except GetiActionError as error:
-            if self.aggregate.take is not None:
-                await self._interrupt(error.detail)
-            if not quiet:
-                raise
-
     async def _interrupt(self, reason: str) -> None:
+        """The open episode ends against our will."""
         await self._stop_parts()
+        episode_id = self._open_take.episode_id
         if self.aggregate.dataset_id is None:  # practice: nothing was written that could be kept
-            await self._discard(self._open_take.episode_id)
+            await self._discard(episode_id)
             return
-        rows = await self._takes.whole_rows(self._open_take.episode_id)
-        await self.decide(lambda recording: recording.interrupt(rows, reason, now()))
+        await self._note_interrupted(episode_id, reason)
+
+    async def _save_failed(self, episode_id: UUID, reason: str) -> None:
+        """Nothing goes on by itself until somebody has seen to it."""
+        self._pause.hold()
+        await self._note_interrupted(episode_id, reason)
+
+    async def _note_interrupted(self, episode_id: UUID, reason: str) -> None:
+        rows = await self._takes.whole_rows(episode_id)
+        await self.decide(lambda recording: recording.interrupt(episode_id, rows, reason, now()))
 
     async def _stop_parts(self) -> None:
         if not self.aggregate.ended:  # else they are others' by now
@@ -377,7 +395,7 @@ class RecordingActor(Entity[Recording]):
         take = self.aggregate.take
         if take is not None and self._planned_end_s() == 0:
             self._used_at = time.monotonic()
-            await self._save(SaveEpisode(episode_id=take.episode_id))
+            await self._end_to_save(SaveEpisode(episode_id=take.episode_id))
         elif take is None and self._pause.is_over():
             self._used_at = time.monotonic()
             await self._start(uuid4(), StartEpisode())

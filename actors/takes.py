@@ -42,11 +42,16 @@ class Takes:
         return await asyncio.to_thread(self._folder(episode_id).exists)
 
     async def whole_rows(self, episode_id: UUID) -> int:
-        """How many rows of a take are whole; 0 when it never came to files."""
-        from actors.capture.episode import salvage
+        """How many rows of a take are whole, also when it is an episode already; 0 when it never came to files."""
+        return await asyncio.to_thread(self._whole_rows, episode_id)
 
+    def _whole_rows(self, episode_id: UUID) -> int:
+        from actors.capture.episode import episode_folder, salvage
+        from actors.capture.manifest import read_manifest
+
+        sealed = episode_folder(self._dataset_folder, episode_id)
         try:
-            return await asyncio.to_thread(salvage, self._folder(episode_id))
+            return read_manifest(sealed).rows if sealed.exists() else salvage(self._folder(episode_id))
         except NotFound:
             return 0
 

@@ -126,7 +126,7 @@ class _Session:
             raise Refused("An episode was interrupted, and nobody is here to say how to go on.")
 
     def _press(self, key: Key, found: dict[str, Any]) -> None:
-        episode = found["episode"] and {"episode_id": found["episode"]["episode_id"]}
+        episode = {"episode_id": found["episode"]["episode_id"]} if found["state"] == "recording" else None
         try:
             match key:
                 case Key.SAVE if episode:
@@ -143,7 +143,7 @@ class _Session:
 
 def _words(found: dict[str, Any], options: RecordingOptions) -> str:
     episode, next_s = found["episode"], found["next_episode_in_s"]
-    if episode and episode["row"] is not None:
+    if found["state"] == "recording" and episode and episode["row"] is not None:
         planned = round(options.episode_time_s * options.fps)
         return f"row {episode['row']} of {planned} · {episode['dropped'] or 0} dropped · {episode['stale'] or 0} stale"
     if next_s is not None:

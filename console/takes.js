@@ -14,6 +14,9 @@ export function recordable(projects) {
   return open.length === 1 ? open[0] : undefined;
 }
 
+// Whether an episode can start: the one before may still be on its way into the dataset.
+const isIdle = (state) => state === "ready" || state === "saving";
+
 // What a key means for a session as it is: the command and its body, or nothing.
 export function meaning(key, { state, episode, next_episode_in_s: nextS, reset_time_s: resetS }) {
   const taken = episode && { episode_id: episode.episode_id };
@@ -21,12 +24,12 @@ export function meaning(key, { state, episode, next_episode_in_s: nextS, reset_t
   switch (key) {
     case "ArrowRight":
       if (state === "recording") return ["save_episode", taken];
-      return state === "ready" ? ["start_episode", {}] : undefined;
+      return isIdle(state) ? ["start_episode", {}] : undefined;
     case "ArrowLeft":
       return state === "recording" ? ["discard_episode", taken] : undefined;
     case " ":
       if (followed && (state === "recording" || nextS !== null)) return ["pause", {}];
-      return state === "ready" ? ["start_episode", {}] : undefined;
+      return isIdle(state) ? ["start_episode", {}] : undefined;
     case "Escape":
       return ["close", {}];
     default:

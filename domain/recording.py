@@ -1,10 +1,11 @@
 """A recording session: it holds the devices of an environment, takes episodes, saves or discards each.
 
-opening ──► ready ◄──────────────┐
-   │          │ start            │ saved · discarded · interrupted
-   ▼          ▼                  │
-failed    recording ── save ──► saving
-              └───── any of them ──► closed | failed, once no episode is open
+opening ──► ready ◄──────── saved · interrupted ─────────┐
+   │          │ start                                    │
+   ▼          ▼                                          │
+failed    recording ── save ──► saving, where the next one can start
+              └── discarded · interrupted ──► ready
+any of them ──► closed | failed, once no episode is recorded or being saved
 """
 
 from collections.abc import Iterable
@@ -109,7 +110,8 @@ class Label(BaseModel):
 
 
 class Take(BaseModel):
-    """An episode that is not saved yet. ``rows`` is set once it is known where it ends."""
+    """An episode that is not saved yet. ``rows`` is set once it is known where it ends, ``reason`` when it ended
+    against our will."""
 
     model_config = ConfigDict(frozen=True)
     episode_id: UUID
@@ -142,6 +144,7 @@ class Recording(Aggregate):
     node: str | None
     number: int
     take: Take | None
+    saving: dict[UUID, Take]
     interrupted: dict[UUID, Take]
     saved: dict[UUID, int]
     discarded: frozenset[UUID]
@@ -192,11 +195,11 @@ class Recording(Aggregate):
         task: str
 
         def apply(self, aggregate: "Recording") -> None:
-            aggregate.state = RecordingState.RECORDING
             aggregate.number = self.number
             aggregate.take = Take(
                 episode_id=self.episode_id, number=self.number, task=self.task, started_at=self.timestamp
             )
+            aggregate.state = aggregate.doing
 
     class EpisodeEnded(Event):
         """It is known which row is the last and that the episode shall be saved; the files follow."""
@@ -209,11 +212,11 @@ class Recording(Aggregate):
         note: str = ""
 
         def apply(self, aggregate: "Recording") -> None:
-            take = aggregate.take or aggregate.interrupted[self.episode_id]
-            aggregate.interrupted = _without(aggregate.interrupted, self.episode_id)
+            take = aggregate.taken_out(self.episode_id)
             label = Label(success=self.success, tags=self.tags, note=self.note)
-            aggregate.take = take.model_copy(update={"rows": self.rows, "label": label})
-            aggregate.state = RecordingState.SAVING
+            ended = take.model_copy(update={"rows": self.rows, "label": label})
+            aggregate.saving = {**aggregate.saving, self.episode_id: ended}
+            aggregate.state = aggregate.doing
 
     class EpisodeSaved(Event):
         TOPIC = "recording.episode-saved"
@@ -221,18 +224,18 @@ class Recording(Aggregate):
         episode_index: int
 
         def apply(self, aggregate: "Recording") -> None:
-            aggregate.state, aggregate.take = aggregate.rest, None
+            aggregate.taken_out(self.episode.episode_id)
             aggregate.saved = {**aggregate.saved, self.episode.episode_id: self.episode_index}
+            aggregate.state = aggregate.doing
 
     class EpisodeDiscarded(Event):
         TOPIC = "recording.episode-discarded"
         episode_id: UUID
 
         def apply(self, aggregate: "Recording") -> None:
-            if aggregate.take is not None and aggregate.take.episode_id == self.episode_id:
-                aggregate.state, aggregate.take = aggregate.rest, None
-            aggregate.interrupted = _without(aggregate.interrupted, self.episode_id)
+            aggregate.taken_out(self.episode_id)
             aggregate.discarded = aggregate.discarded | {self.episode_id}
+            aggregate.state = aggregate.doing
 
     class EpisodeInterrupted(Event):
         """The episode ended against our will. ``rows`` are whole on disk: keep them or discard them."""
@@ -243,11 +246,10 @@ class Recording(Aggregate):
         reason: str
 
         def apply(self, aggregate: "Recording") -> None:
-            take = aggregate.take
-            assert take is not None
+            take = aggregate.taken_out(self.episode_id)
             kept = take.model_copy(update={"rows": self.rows, "reason": self.reason})
             aggregate.interrupted = {**aggregate.interrupted, self.episode_id: kept}
-            aggregate.state, aggregate.take = aggregate.rest, None
+            aggregate.state = aggregate.doing
 
     class Closed(Event):
         TOPIC = "recording.closed"
@@ -298,6 +300,7 @@ class Recording(Aggregate):
         self.node = None
         self.number = 0
         self.take = None
+        self.saving = {}
         self.interrupted = {}
         self.saved = {}
         self.discarded = frozenset()
@@ -332,9 +335,26 @@ class Recording(Aggregate):
         return self.ended_as is not None
 
     @property
-    def rest(self) -> RecordingState:
-        """Its state while no episode is open."""
-        return self.ended_as or RecordingState.READY
+    def doing(self) -> RecordingState:
+        """Its state by what it does with episodes."""
+        if self.take is not None:
+            return RecordingState.RECORDING
+        return RecordingState.SAVING if self.saving else self.ended_as or RecordingState.READY
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an episode is being recorded or saved."""
+        return self.take is not None or bool(self.saving)
+
+    def taken_out(self, episode_id: UUID) -> Take:
+        """The take of this id, from among those that are not saved yet. For events."""
+        if self.take is not None and self.take.episode_id == episode_id:
+            taken, self.take = self.take, None
+            return taken
+        known = self.saving if episode_id in self.saving else self.interrupted
+        taken = known[episode_id]
+        self.saving, self.interrupted = (_without(takes, episode_id) for takes in (self.saving, self.interrupted))
+        return taken
 
     @property
     def rows_planned(self) -> int | None:
@@ -346,25 +366,24 @@ class Recording(Aggregate):
     def goes_on(self) -> bool:
         """Whether another episode starts by itself once this one has ended well."""
         wanted = self.plan.episodes
-        return self.plan.reset_time_s is not None and (wanted is None or len(self.saved) < wanted)
+        return self.plan.reset_time_s is not None and (wanted is None or len(self.saved) + len(self.saving) < wanted)
 
     def ready(self, run: UUID, node: str, at: datetime) -> None:
         """An owner has all devices: after opening, and again after the owner's process was lost."""
         self.check_open()
-        if self.take is not None:
-            raise Conflict("An episode is still open.")
+        self._must_be_at_rest()
         self.trigger_event(self.Readied, timestamp=at, run=run, node=node)
 
     def start(self, episode_id: UUID, command: StartEpisode, at: datetime) -> None:
         match self.state:
-            case RecordingState.READY if not self.knows(episode_id):
+            case RecordingState.READY | RecordingState.SAVING if not self.ended and not self.knows(episode_id):
                 task = command.task or self.task
                 self.trigger_event(
                     self.EpisodeStarted, timestamp=at, episode_id=episode_id, number=self.number + 1, task=task
                 )
             case RecordingState.RECORDING if self.take is not None and self.take.episode_id == episode_id:
                 pass
-            case RecordingState.READY:
+            case RecordingState.READY | RecordingState.SAVING if not self.ended:
                 raise Conflict(f"Episode {episode_id} has already ended; start a new one.")
             case _:
                 raise Conflict(f"No episode can start while the session is {self.state}.")
@@ -379,7 +398,7 @@ class Recording(Aggregate):
 
     def keep(self, command: KeepEpisode, at: datetime) -> None:
         """Save an interrupted episode as far as it is whole; of an ended session too."""
-        if self.state is not self.rest or self.state is RecordingState.OPENING:
+        if self.is_busy or self.state is RecordingState.OPENING:
             raise Conflict(f"This needs an idle session; it is {self.state}.")
         take = self.interrupted.get(command.episode_id)
         if take is None:
@@ -390,10 +409,8 @@ class Recording(Aggregate):
 
     def saved_as(self, episode: EpisodeFacts, index: int, at: datetime) -> None:
         """The episode's files are whole and durable."""
-        if self.state is not RecordingState.SAVING:
-            raise Conflict(f"No episode is being saved: the session is {self.state}.")
-        if self.take is None or self.take.episode_id != episode.episode_id:
-            raise Conflict(f"Episode {episode.episode_id} is not the one that is being saved.")
+        if episode.episode_id not in self.saving:
+            raise Conflict(f"Episode {episode.episode_id} is not being saved; the session is {self.state}.")
         self.trigger_event(self.EpisodeSaved, timestamp=at, episode=episode, episode_index=index)
 
     def discard(self, episode_id: UUID, at: datetime) -> None:
@@ -403,25 +420,21 @@ class Recording(Aggregate):
             self._must_have_open(episode_id)
         self.trigger_event(self.EpisodeDiscarded, timestamp=at, episode_id=episode_id)
 
-    def interrupt(self, rows: int, reason: str, at: datetime) -> None:
-        """The open episode has ended against our will with ``rows`` whole rows."""
-        if self.take is None:
-            raise Conflict("No episode is open.")
-        self.trigger_event(
-            self.EpisodeInterrupted, timestamp=at, episode_id=self.take.episode_id, rows=rows, reason=reason
-        )
+    def interrupt(self, episode_id: UUID, rows: int, reason: str, at: datetime) -> None:
+        """An episode that was recorded or being saved has ended against our will with ``rows`` whole rows."""
+        if episode_id not in self.saving and (self.take is None or self.take.episode_id != episode_id):
+            raise Conflict(f"Episode {episode_id} is not open; the session is {self.state}.")
+        self.trigger_event(self.EpisodeInterrupted, timestamp=at, episode_id=episode_id, rows=rows, reason=reason)
 
     def close(self, reason: str, at: datetime) -> None:
         """An open episode must have been interrupted or saved before; closing again changes nothing."""
-        if self.take is not None:
-            raise Conflict("An episode is still open.")
+        self._must_be_at_rest()
         if not self.ended:
             self.trigger_event(self.Closed, timestamp=at, reason=reason)
 
     def fail(self, reason: str, at: datetime) -> None:
         """Like ``close``, when the session cannot go on."""
-        if self.take is not None:
-            raise Conflict("An episode is still open.")
+        self._must_be_at_rest()
         if not self.ended:
             self.trigger_event(self.Failed, timestamp=at, reason=reason)
 
@@ -434,7 +447,11 @@ class Recording(Aggregate):
         """Whether it is one of this session."""
         if self.take is not None and self.take.episode_id == episode_id:
             return True
-        return episode_id in self.saved or episode_id in self.discarded or episode_id in self.interrupted
+        return any(episode_id in known for known in (self.saving, self.saved, self.discarded, self.interrupted))
+
+    def _must_be_at_rest(self) -> None:
+        if self.is_busy:
+            raise Conflict("An episode is still open.")
 
     def _must_have_open(self, episode_id: UUID) -> None:
         self.check_open()
@@ -443,7 +460,9 @@ class Recording(Aggregate):
             raise Conflict(f"Episode {episode_id} was interrupted ({lost.reason}); {kept}.")
         if episode_id in self.discarded:
             raise Conflict(f"Episode {episode_id} was discarded.")
-        if self.state is not RecordingState.RECORDING or self.take is None:
+        if episode_id in self.saving:
+            raise Conflict(f"Episode {episode_id} is being saved already.")
+        if self.take is None:
             raise Conflict(f"No episode is open: the session is {self.state}.")
         if self.take.episode_id != episode_id:
             raise Conflict(f"The open episode is {self.take.episode_id}, not {episode_id}.")

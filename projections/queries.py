@@ -7,7 +7,7 @@ under another project than its own. Lists are oldest first.
 from collections import defaultdict
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, bindparam, case, func, or_, select
+from sqlalchemy import Connection, FromClause, ScalarSelect, Select, and_, bindparam, case, func, or_, select
 
 from domain.dataset import Limits
 from domain.errors import NotFound
@@ -219,10 +219,19 @@ def _sessions(by: str) -> Select[Any]:
         t.datasets.c.episodes.label("next_index"),
         *(take.c[name].label(f"take_{name}") for name in ("id", "task", "rows")),
     )
-    joined = select(*columns).outerjoin(
-        take, and_(take.c.recording_id == r.c.id, or_(*(take.c.state == state.value for state in _OPEN)))
+    joined = (
+        select(*columns).select_from(r).outerjoin(take, and_(take.c.recording_id == r.c.id, take.c.id == _open_take(r)))
     )
     return joined.outerjoin(t.datasets, t.datasets.c.id == r.c.dataset_id).where(r.c[by] == bindparam(by))
+
+
+def _open_take(session: FromClause) -> ScalarSelect[Any]:
+    """The id of the take that a session is recording; of the newest that is being saved when it records none."""
+    take = t.recording_episodes.alias("open")
+    is_open = or_(*(take.c.state == state.value for state in _OPEN))
+    first = case((take.c.state == TakeState.RECORDING.value, 0), else_=1), take.c.number.desc()
+    chosen = select(take.c.id).where(take.c.recording_id == session.c.id, is_open).order_by(*first).limit(1)
+    return chosen.scalar_subquery()
 
 
 def _interrupted(by: str) -> Query:

@@ -194,7 +194,7 @@ def test_what_a_session_is_still_at_is_no_finding(log: Log, storage: Path, home:
     dataset.add_episode(facts, AT)
     asyncio.run(log.append(dataset))
     assert list(check_files(log, storage)) == []
-    session.interrupt(0, "killed", AT)
+    session.interrupt(facts.episode_id, 0, "killed", AT)
     session.close("on request", AT)
     asyncio.run(log.append(session))
     assert [finding.what for finding in check_files(log, storage)] == [

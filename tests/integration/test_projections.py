@@ -226,18 +226,40 @@ def test_an_episode_of_an_ended_session_that_is_being_kept_is_shown(folded: Conn
     (said,) = [
         event for _, event in STORY if isinstance(event, Recording.Closed) and event.originator_id == named("session")
     ]
-    ended = Recording.EpisodeEnded(
-        originator_id=said.originator_id,
-        originator_version=said.originator_version + 1,
-        timestamp=said.timestamp,
-        episode_id=named("fourth"),
-        rows=12,
-        success=None,
-    )
-    fold(folded, [(LAST + 1, ended)])
+    fold(folded, [(LAST + 1, _ended(said, "fourth", 12))])
     session = queries.recording(folded, LAB, named("session"))
     assert (session["state"], session["interrupted"]) == ("closed", [])
     assert (session["episode"]["episode_id"], session["episode"]["row"]) == (str(named("fourth")), 12)
+
+
+def _ended(after: Recording.Event, episode: str, rows: int) -> Recording.EpisodeEnded:
+    return Recording.EpisodeEnded(
+        originator_id=after.originator_id,
+        originator_version=after.originator_version + 1,
+        timestamp=after.timestamp,
+        episode_id=named(episode),
+        rows=rows,
+        success=None,
+    )
+
+
+def test_the_episode_of_a_session_is_the_one_that_is_recorded_else_one_that_is_saved(folded: Connection) -> None:
+    *_, said = (event for _, event in STORY if event.originator_id == named("busy"))
+    assert isinstance(said, Recording.Event)
+    fold(folded, [(LAST + 1, ended := _ended(said, "open", 7))])
+    session = queries.recording(folded, LAB, named("busy"))
+    assert (session["state"], session["episode"]["episode_id"]) == ("saving", str(named("open")))
+    following = Recording.EpisodeStarted(
+        originator_id=ended.originator_id,
+        originator_version=ended.originator_version + 1,
+        timestamp=ended.timestamp,
+        episode_id=named("next"),
+        number=3,
+        task="Again.",
+    )
+    fold(folded, [(LAST + 2, following)])
+    (session,) = (row for row in queries.recordings(folded, LAB) if row["id"] == str(named("busy")))
+    assert (session["state"], session["episode"]["episode_id"]) == ("recording", str(named("next")))
 
 
 def test_a_dataset_and_its_episodes_agree(folded: Connection) -> None:

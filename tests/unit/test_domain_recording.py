@@ -59,18 +59,24 @@ class RecordingMachine(AggregateMachine[Recording]):
         index = len(self.aggregate.saved)
         self.tell(lambda recording: recording.saved_as(facts("any", episode_id=episode), index, self.at))
 
-    @rule()
-    def saved_the_open_one(self) -> None:
-        if (take := self.aggregate.take) is not None:
-            self.saved(take.episode_id)
+    @rule(newest=st.booleans())
+    def saved_one_of_those(self, newest: bool) -> None:
+        """In whatever order."""
+        if saving := [*self.aggregate.saving]:
+            self.saved(saving[-1 if newest else 0])
 
     @rule(episode=ids)
     def discard(self, episode: Any) -> None:
         self.tell(lambda recording: recording.discard(episode, self.at))
 
+    @rule(episode=ids, rows=st.integers(0, 2), reason=reasons)
+    def interrupt(self, episode: Any, rows: int, reason: str) -> None:
+        self.tell(lambda recording: recording.interrupt(episode, rows, reason, self.at))
+
     @rule(rows=st.integers(0, 2), reason=reasons)
-    def interrupt(self, rows: int, reason: str) -> None:
-        self.tell(lambda recording: recording.interrupt(rows, reason, self.at))
+    def interrupt_the_open_one(self, rows: int, reason: str) -> None:
+        if (take := self.aggregate.take) is not None:
+            self.interrupt(take.episode_id, rows, reason)
 
     @rule(fail=st.booleans(), often=st.integers(0, 2))
     def finish(self, fail: bool, often: int) -> None:
@@ -79,15 +85,17 @@ class RecordingMachine(AggregateMachine[Recording]):
             self.tell(lambda recording: (recording.fail if fail else recording.close)("because", self.at))
 
     @invariant()
-    def an_episode_is_open_exactly_while_one_is_recorded_or_saved(self) -> None:
-        busy = self.aggregate.state in (RecordingState.RECORDING, RecordingState.SAVING)
-        assert (self.aggregate.take is not None) == busy
+    def the_state_is_what_it_does_with_episodes(self) -> None:
+        recording = self.aggregate
+        assert (recording.take is not None) == (recording.state is RecordingState.RECORDING)
+        if recording.take is None:
+            assert bool(recording.saving) == (recording.state is RecordingState.SAVING)
 
     @invariant()
     def an_episode_ends_one_way(self) -> None:
         recording = self.aggregate
         groups = [set(recording.saved), set(recording.discarded), set(recording.interrupted)]
-        groups.append({recording.take.episode_id} if recording.take else set())
+        groups += [set(recording.saving), {recording.take.episode_id} if recording.take else set()]
         assert len(set.union(*groups)) == sum(map(len, groups))
 
     @invariant()
@@ -108,17 +116,20 @@ class RecordingMachine(AggregateMachine[Recording]):
 
     @invariant()
     def what_was_saved_is_what_was_to_be_saved(self) -> None:
-        ended: Any = None
+        ended: set[Any] = set()
         for event in self.events:
-            if isinstance(event, Recording.EpisodeSaved):
-                assert event.episode.episode_id == ended
-            ended = getattr(event, "episode_id", None)
+            match event:
+                case Recording.EpisodeEnded(episode_id=id):
+                    ended.add(id)
+                case Recording.EpisodeSaved(episode=episode):
+                    ended.remove(episode.episode_id)
+                case Recording.EpisodeInterrupted(episode_id=id):
+                    ended.discard(id)
+        assert ended == set(self.aggregate.saving)
 
     @invariant()
     def what_is_being_saved_has_rows(self) -> None:
-        if self.aggregate.state is RecordingState.SAVING:
-            assert self.aggregate.take is not None
-            assert self.aggregate.take.rows
+        assert all(take.rows for take in self.aggregate.saving.values())
 
 
 def _episode_of(event: Any) -> Any:
@@ -165,10 +176,30 @@ def test_an_episode_without_a_row_is_not_saved(session: Recording, at: Any) -> N
 def test_only_what_is_being_saved_becomes_saved(session: Recording, at: Any) -> None:
     session.start(CAMERA, StartEpisode(), at)
     session.end(SaveEpisode(episode_id=CAMERA), 5, at)
-    with pytest.raises(Conflict, match="not the one"):
+    with pytest.raises(Conflict, match="not being saved"):
         session.saved_as(facts("any", episode_id=ROBOT), 0, at)
     session.saved_as(facts("any", episode_id=CAMERA), 0, at)
     assert session.saved == {CAMERA: 0}
+
+
+def test_the_next_episode_starts_while_others_are_being_saved(session: Recording, at: Any) -> None:
+    first, second, third = OTHERS[:3]
+    for episode in (first, second):
+        session.start(episode, StartEpisode(), at)
+        session.end(SaveEpisode(episode_id=episode), 5, at)
+    session.start(third, StartEpisode(), at)
+    for late in (session.close, session.fail):
+        with pytest.raises(Conflict, match="still open"):
+            late("done", at)
+    with pytest.raises(Conflict, match="being saved already"):
+        session.discard(first, at)
+    session.interrupt(second, 5, "the disk is full", at)
+    session.saved_as(facts("any", episode_id=first), 0, at)
+    assert (session.state, session.take and session.take.episode_id) == (RecordingState.RECORDING, third)
+    session.end(SaveEpisode(episode_id=third), 5, at)
+    assert session.state is RecordingState.SAVING
+    session.saved_as(facts("any", episode_id=third), 1, at)
+    assert (session.state, set(session.interrupted)) == (RecordingState.READY, {second})
 
 
 def test_a_command_for_another_episode_names_the_open_one(session: Recording, at: Any) -> None:
@@ -183,7 +214,7 @@ def test_who_saves_an_episode_that_was_lost_is_told_what_is_left(session: Record
     for rows, left in ((3, "3 rows of it are whole: keep them"), (0, "discard it")):
         episode = OTHERS[rows]
         session.start(episode, StartEpisode(), at)
-        session.interrupt(rows, "the session's process was lost", at)
+        session.interrupt(episode, rows, "the session's process was lost", at)
         with pytest.raises(Conflict, match=f"interrupted .the session's process was lost.; {left}"):
             session.end(SaveEpisode(episode_id=episode), 5, at)
     session.discard(OTHERS[3], at)
@@ -202,10 +233,10 @@ def test_a_failed_session_stays_failed_whatever_comes_late(session: Recording, a
     session.start(CAMERA, StartEpisode(), at)
     with pytest.raises(Conflict, match="still open"):
         session.fail("no camera", at)
-    session.interrupt(3, "no camera", at)
+    session.interrupt(CAMERA, 3, "no camera", at)
     session.fail("no camera", at)
-    with pytest.raises(Conflict, match="No episode is open"):
-        session.interrupt(3, "late", at)
+    with pytest.raises(Conflict, match="is not open"):
+        session.interrupt(CAMERA, 3, "late", at)
     with pytest.raises(Conflict, match="no camera"):
         session.discard(ROBOT, at)
     assert session.state is RecordingState.FAILED
@@ -214,7 +245,7 @@ def test_a_failed_session_stays_failed_whatever_comes_late(session: Recording, a
 def test_what_was_interrupted_is_kept_or_discarded_after_the_end_too(session: Recording, at: Any) -> None:
     for episode in (CAMERA, ROBOT):
         session.start(episode, StartEpisode(), at)
-        session.interrupt(3, "closed", at)
+        session.interrupt(episode, 3, "closed", at)
     session.close("on request", at)
     session.discard(ROBOT, at)
     session.keep(KeepEpisode(episode_id=CAMERA), at)
