@@ -95,6 +95,11 @@ def forget_old(connection: Connection) -> None:
     connection.execute(delete(table).where(table.c.created_at < rfc3339(_now() - KEPT)))
 
 
+def forget_beyond(connection: Connection, position: int) -> None:
+    """Those that tell of what the log does not reach to (any more)."""
+    connection.execute(delete(table).where(table.c.position > position))
+
+
 def _row(connection: Connection, scope: str, key: str, body_sha256: str) -> Row | None:
     rows = _KNOWN.rows(connection, scope=scope, key=key)
     if rows and rows[0]["body_sha256"] != body_sha256:

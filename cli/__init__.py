@@ -11,12 +11,11 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 from rich.markup import escape
 from sqlalchemy.exc import OperationalError
 
 from cli import care
-from cli.progress import bar, say
+from cli.progress import out, say
 from domain.errors import GetiActionError
 from launch.claims import CannotStart
 from launch.server import await_ready, serve_until_stopped
@@ -25,7 +24,6 @@ from settings import PROJECT, Settings, settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(care.app)
-out = Console(highlight=False, soft_wrap=True)
 SERVER_LOG = ".server.log"  # of a server that a command starts for itself; the dot keeps it out of backups
 LAST_LINES = 20
 
@@ -119,32 +117,6 @@ def init_db() -> None:
 
     open_database(settings().database_url, settings().storage_dir, say.print)
     out.print("The tables are up to date.")
-
-
-@app.command()
-def rebuild(
-    views: Annotated[
-        list[str] | None, typer.Argument(metavar="[VIEW…]", help="all, the claims and the snapshots, if none is named")
-    ] = None,
-) -> None:
-    """Make the query tables anew from the log, while the server serves."""
-    from actors import snapshots
-    from actors.log import Log
-    from actors.rebuild import rebuild
-    from projections import schema
-
-    schema.check(settings().database_url)
-    with closing(Log(settings().database_url)) as log, bar("events") as told:
-        rebuilt = rebuild(log, views or (), told)
-        if not views:
-            with log.engine.connect() as connection, log.turn(connection):
-                snapshots.forget(connection)
-    out.print(f"Rebuilt from {rebuilt.events} events; {rebuilt.replaced} rows differed and were replaced.")
-    for name, (_, reason) in rebuilt.poisoned.items():
-        out.print(f"[red]{name} is left as it was: {escape(reason)}[/red]")
-    if rebuilt.poisoned:
-        out.print("[red]This release cannot read those events: install one that can, then rebuild again.[/red]")
-        sys.exit(1)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from cli.progress import bar, bars, say
+from cli.progress import bar, bars, out, say
 from settings import settings
 
 if TYPE_CHECKING:
@@ -125,6 +125,31 @@ def adopt(
     say.print(
         f"Adopted {adopted.episodes} episodes of dataset {adopted.dataset_id}, whose version is {adopted.version}."
     )
+
+
+@app.command()
+def rebuild(
+    views: Annotated[
+        list[str] | None, typer.Argument(metavar="[VIEW…]", help="all, the claims and the snapshots, if none is named")
+    ] = None,
+) -> None:
+    """Make the query tables anew from the log, while the server serves."""
+    from actors.care import losses
+    from actors.rebuild import rebuild
+
+    with _log() as log, bar("events") as told:
+        rebuilt = rebuild(log, views or (), told)
+        if not views:
+            losses.forget(log)
+        gap = losses.gap(log)
+    out.print(f"Rebuilt from {rebuilt.events} events; {rebuilt.replaced} rows differed and were replaced.")
+    for name, (_, reason) in rebuilt.poisoned.items():
+        out.print(f"[red]{name} is left as it was: {escape(reason)}[/red]")
+    if rebuilt.poisoned:
+        out.print("[red]This release cannot read those events: install one that can, then rebuild again.[/red]")
+    if gap:
+        out.print(f"[red]But the log is not whole: {gap}. The tables are of what is left; {losses.RESTORE}.[/red]")
+    sys.exit(1 if rebuilt.poisoned or gap else 0)
 
 
 @contextmanager

@@ -12,17 +12,16 @@ from uuid import UUID
 from sqlalchemy import Connection, func, select, text
 
 from actors import codec
-from actors.care import rows
+from actors.care import losses, rows
 from actors.care.replay import replay
 from actors.codec import Damaged, Unreadable
 from actors.log import Log
 from actors.rebuild import ALL, Told
 from projections.fold import Recorded, standings
 from projections.fresh import Fresh
-from projections.tables import claims, events, idempotency, positions, snapshots
+from projections.tables import events, snapshots
 
 RESTORE = "restore a backup"
-_REMEMBERED = [select(func.max(table.c.position)) for table in (positions, idempotency, claims)]
 
 
 class Finding(NamedTuple):
@@ -104,10 +103,8 @@ class _Checker:
 
     def _end(self) -> Iterator[Finding]:
         """Whether the log has lost what it had acknowledged: others remember a later position."""
-        remembered = [self._connection.scalar(query) or 0 for query in _REMEMBERED]
-        if max(remembered) > self._position:
-            what = f"The log ends at position {self._position}, but it has been at {max(remembered)}: its end is lost"
-            yield Finding(what, _or_go_on("geti-action rebuild"))
+        if end := losses.end_lost(self._connection):
+            yield Finding(end, _or_go_on("geti-action rebuild"))
 
     def _tables(self) -> Iterator[Finding]:
         views = standings(self._connection)

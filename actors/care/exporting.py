@@ -5,7 +5,7 @@ from itertools import batched
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from actors.care import lines, rows
+from actors.care import lines, losses, rows
 from actors.care.sealed import whole_file
 from actors.log import Log
 from actors.rebuild import Told
@@ -21,10 +21,12 @@ class Exported(NamedTuple):
 
 
 def export_log(log: Log, file: BinaryIO, told: Told = lambda _done, _total: None) -> Exported:
-    """Write the events that there are now, in memory that does not grow with them. Raises Damaged at the first that is
-    not what was written."""
+    """Write the events that there are now, in memory that does not grow with them. Raises NotWhole when some are lost,
+    Damaged at the first that is not what was written: whoever took it in would refuse it."""
     with log.failures():
         position = log.position()
+        with log.engine.connect() as connection:
+            losses.refuse(connection, position)
         checked = _telling(rows.read(log.engine.connect, position), position, told)
         events, sha256 = lines.write(file, rows.sound(checked), schema.HEAD)
     return Exported(events, position, sha256)

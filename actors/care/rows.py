@@ -88,14 +88,16 @@ def put(connection: Connection, rows: Iterable[Stored]) -> None:
     connection.execute(insert(events), [dict(zip(names, row, strict=True)) for row in rows])
 
 
-def out_of_order(connection: Connection) -> Iterator[OutOfOrder]:
-    """Where the versions of an aggregate have a gap, or do not stand in the order of their positions."""
+def out_of_order(connection: Connection, upto: int | None = None) -> Iterator[OutOfOrder]:
+    """Where the versions of an aggregate have a gap, or do not stand in the order of their positions; of events up to
+    position ``upto``."""
     id, version = events.c.originator_id, events.c.originator_version
     before_version, before_position = (
         func.lag(column, 1, 0).over(partition_by=id, order_by=version) for column in (version, events.c.id)
     )
     both = (before_version.label("before_version"), before_position.label("before_position"))
-    rows = select(events.c.id, id, version, *both).subquery()
+    of_them = select(events.c.id, id, version, *both)
+    rows = (of_them if upto is None else of_them.where(events.c.id <= upto)).subquery()
     gap = rows.c.originator_version != rows.c.before_version + 1
     for row in connection.execute(select(rows).where(or_(gap, rows.c.id <= rows.c.before_position))):
         yield OutOfOrder(*row)

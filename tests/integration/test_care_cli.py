@@ -129,6 +129,23 @@ def test_a_system_is_backed_up_restored_and_adopted(run: Run, sqlite_url: str, t
     assert run("check-log", "--files", **new).code == 0
 
 
+def test_a_log_with_a_gap_is_refused_and_told(run: Run, sqlite_url: str, tmp_path: Path) -> None:
+    with opened(sqlite_url) as log:
+        tell(log)
+        with log.engine.begin() as connection:
+            connection.execute(tables.events.delete().where(tables.events.c.id == 4))
+    for words in (("backup", tmp_path / "backup", "--copy-files"), ("export-log", tmp_path / "log.jsonl")):
+        said = run(*words)
+        assert said.code == 1
+        assert "has version 3 at position 5, and the one before is 1" in said.out
+        assert "restore an older backup" in said.out
+    assert [path.name for path in tmp_path.rglob("*.json*")] == []
+    rebuilt = run("rebuild")
+    assert rebuilt.code == 1
+    assert "Rebuilt from 79 events" in rebuilt.out
+    assert "But the log is not whole: Aggregate" in rebuilt.out
+
+
 def test_a_backup_without_what_the_log_speaks_of_says_so(run: Run, sqlite_url: str, tmp_path: Path) -> None:
     with opened(sqlite_url) as log:
         tell(log)
