@@ -9,16 +9,21 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PROJECT = Path(__file__).resolve().parent
+ENV_FILE = PROJECT / ".env"
 EMBEDDED_POSTGRES = "embedded-postgres"
 _ORIGIN = re.compile(r"https?://[^/?#\s]+")
 _RELAY = re.compile(r"(stun|turn)s?:[^\s]")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
+class NotText(Exception):
+    """The file of settings cannot be read, and what to do."""
+
+
 class Settings(BaseSettings):
     """Relative paths count from the project folder, never from the current one."""
 
-    model_config = SettingsConfigDict(env_file=PROJECT / ".env", extra="ignore", env_ignore_empty=True, frozen=True)
+    model_config = SettingsConfigDict(env_file=ENV_FILE, extra="ignore", env_ignore_empty=True, frozen=True)
 
     database_url: str = Field(
         "sqlite+aiosqlite:///./geti_action.db",
@@ -130,5 +135,8 @@ def _json(text: str) -> object:
 
 @lru_cache
 def settings() -> Settings:
-    """The settings of this process, read once."""
-    return Settings()
+    """The settings of this process, read once. Raises NotText."""
+    try:
+        return Settings()
+    except UnicodeDecodeError as error:
+        raise NotText(f"{ENV_FILE} is not UTF-8 text (at byte {error.start}): save it as UTF-8.") from None

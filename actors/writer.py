@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from domain.errors import GetiActionError, LogBusy, StorageFull, Unavailable
 from projections import database, tables
@@ -75,11 +75,16 @@ class Writer:
 
     @contextmanager
     def failures(self) -> Iterator[None]:
-        """Says what the database fails with in our words: StorageFull, LogBusy or Unavailable."""
+        """Says what the database fails with in our words: StorageFull, LogBusy, Unavailable or DatabaseDamaged."""
+        driver = self._engine.dialect.loaded_dbapi
         try:
             yield
-        except (OperationalError, self._engine.dialect.loaded_dbapi.OperationalError) as error:  # SQLAlchemy's, or raw
-            raise _operational(error) from error
+        except (DatabaseError, driver.DatabaseError) as error:  # SQLAlchemy's, or raw
+            if damage := database.damage(error):
+                raise damage from error
+            if isinstance(error, OperationalError | driver.OperationalError):
+                raise _operational(error) from error
+            raise
 
     def _work[T](self, work: Callable[[Connection], T], ticket: "_Ticket", room: Room) -> T:
         with self.failures():

@@ -1,6 +1,7 @@
 """geti-action: serve, demo and record, seed, init-db, rebuild, openapi, and the care for what is kept."""
 
 import asyncio
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,18 +10,21 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
+import psycopg
 import typer
 from pydantic import ValidationError
 from rich.markup import escape
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from cli import care
 from cli.progress import out, say
 from domain.errors import GetiActionError
 from launch.claims import CannotStart
 from launch.server import await_ready, serve_until_stopped
+from projections import database
+from projections.database import DatabaseDamaged
 from projections.embedded import embedded
-from settings import PROJECT, Settings, settings
+from settings import PROJECT, NotText, Settings, settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(care.app)
@@ -164,18 +168,30 @@ def _await_start(config: Settings, process: "subprocess.Popen[bytes]", log: Path
         raise CannotStart("\n".join([str(error), f"The last lines of {log}:", *last])) from None
 
 
+@contextmanager
+def _damage_told() -> Iterator[None]:
+    """Raises DatabaseDamaged where the database is broken, however that was met."""
+    try:
+        yield
+    except (DatabaseError, sqlite3.DatabaseError, psycopg.DatabaseError) as error:
+        if (damage := database.damage(error)) is None:
+            raise
+        raise damage from error
+
+
 def main() -> None:
     """The console script: what a person can mend is told in a line, without a traceback."""
     from client.api import Refused
 
     try:
-        with embedded():
+        with embedded(), _damage_told():
             app()
-    except (CannotStart, Refused) as error:
+    except (CannotStart, NotText, Refused) as error:
         out.print(f"[red]{escape(str(error))}[/red]")
         sys.exit(1)
     except GetiActionError as error:
-        out.print(f"[red]{error.detail}[/red]")
+        where = f"{database.sqlite_path(settings().database_url)}: " if isinstance(error, DatabaseDamaged) else ""
+        out.print(f"[red]{escape(where + error.detail)}[/red]")
         sys.exit(1)
     except OperationalError as error:
         out.print(f"[red]The database cannot be reached: {error.orig} Check DATABASE_URL.[/red]")

@@ -15,10 +15,10 @@ from typing import Any
 
 import orjson
 from sqlalchemy import URL, Connection, Engine, RootTransaction, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
 
-from domain.errors import Invalid, LogBusy
+from domain.errors import GetiActionError, Invalid, LogBusy
 from settings import PROJECT
 
 BUSY_TIMEOUT_MS = 5000
@@ -26,9 +26,40 @@ LOCK_TIMEOUT_S = 30.0
 POLL_S = 0.02
 BUSY_S = 1.0
 BEGIN = "begin_with"
+_DAMAGED = ("XX001", "XX002")
+"""PostgreSQL's words for data and indexes that are broken."""
 # A writer that stops with the lock in its hands (suspended, cut off) is put out, and delays the others no longer.
 POSTGRESQL_OPTIONS = "-c lock_timeout=5s -c idle_in_transaction_session_timeout=4s"
 POSTGRESQL_ARGS = {"connect_timeout": 10, "keepalives_idle": 30, "tcp_user_timeout": 20_000}
+
+
+class DatabaseDamaged(GetiActionError):
+    """Not what was said to it, but the database itself is broken."""
+
+    code, title = "database_damaged", "The database is damaged"
+
+
+def damage(error: Exception) -> DatabaseDamaged | None:
+    """What an error of the database means if the database is broken, as SQLAlchemy or a driver raised it; else None.
+    Names no path: it may reach a client."""
+    said = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    is_damage = getattr(said, "sqlstate", None) in _DAMAGED
+    match getattr(said, "sqlite_errorcode", 0) & 0xFF:  # what is above tells where it was met
+        case sqlite3.SQLITE_NOTADB:
+            return DatabaseDamaged(
+                "The file that DATABASE_URL names is no database. Name another one, or none that is there yet; if it "
+                "was one, keep it as it is, and restore a backup into a new one."
+            )
+        case sqlite3.SQLITE_CORRUPT:
+            is_damage = True
+    if not is_damage:
+        return None
+    why = str(said).partition("\n")[0]
+    return DatabaseDamaged(
+        f"The database is damaged ({why}). Stop the server and keep a copy of all its files. Then take what can still "
+        "be read (geti-action export-log) into a new database (DATABASE_URL; geti-action import-log), or, where that "
+        "is refused, restore a backup into one."
+    )
 
 
 def engine(url: str) -> Engine:
@@ -79,10 +110,15 @@ def exclusive(url: str) -> Iterator[None]:
 
 def make_whole(url: str) -> None:
     """Bring what SQLite keeps in the file beside the database into it, as far as nobody uses it: a copy of the database
-    file alone then lacks nothing."""
-    if (path := sqlite_path(url)) is not None and path.exists():
-        with closing(sqlite3.connect(path, timeout=BUSY_S)) as connection:
+    file alone then lacks nothing. One that is damaged is left as it is."""
+    if (path := sqlite_path(url)) is None or not path.exists():
+        return
+    with closing(sqlite3.connect(path, timeout=BUSY_S)) as connection:
+        try:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.DatabaseError as error:
+            if damage(error) is None:
+                raise
 
 
 def _lock(descriptor: int) -> None:

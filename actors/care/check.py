@@ -22,6 +22,7 @@ from projections.fresh import Fresh
 from projections.tables import events, snapshots
 
 RESTORE = "restore a backup"
+MOVE = "export the log, and import it into a new database"
 
 
 class Finding(NamedTuple):
@@ -55,6 +56,7 @@ class _Checker:
             self._fresh = {name: Fresh(connection, {name: view}) for name, view in ALL.items()}
 
     def findings(self, told: Told) -> Iterator[Finding]:
+        yield from self._file()
         position = self._log.position()
         while self._position < position:
             with self._connection.begin():
@@ -70,6 +72,14 @@ class _Checker:
             yield from self._snapshots()
         if not self._is_readable:
             yield Finding("Claims and views were not compared", "mend the log first, then check again")
+
+    def _file(self) -> Iterator[Finding]:
+        """Whether SQLite finds its own file whole: a broken page may lie where none of our queries comes by."""
+        if self._connection.dialect.name == "sqlite":
+            with self._connection.begin():
+                found = " ".join(self._connection.execute(text("PRAGMA integrity_check(1)")).scalars())
+            if found != "ok":
+                yield Finding(f"The database file is damaged: {' '.join(found.split())}", f"{MOVE}; or {RESTORE}")
 
     @contextmanager
     def _one_moment(self) -> Iterator[None]:
@@ -98,8 +108,7 @@ class _Checker:
             yield Finding(str(gap), RESTORE)
         following = rows.next_position(self._connection)
         if following is not None and following <= self._position:
-            todo = "export the log, and import it into a new database"
-            yield Finding(f"The next event would get position {following}, which is not behind {self._position}", todo)
+            yield Finding(f"The next event would get position {following}, which is not behind {self._position}", MOVE)
 
     def _end(self) -> Iterator[Finding]:
         """Whether the log has lost what it had acknowledged: others remember a later position."""

@@ -7,12 +7,13 @@ position is still named by what followed from it: by rows of views, by claims, a
 from collections.abc import Iterator
 
 from sqlalchemy import Connection, Select, Table, exists, func, select
+from sqlalchemy.exc import DatabaseError
 
 from actors import answers, snapshots
 from actors.care import rows
 from actors.log import Log
 from domain.errors import GetiActionError
-from projections import tables
+from projections import database, tables
 from projections.tables import claims, events, idempotency, positions
 from projections.views import VIEWS
 
@@ -75,10 +76,20 @@ def _forgotten(connection: Connection) -> Iterator[str]:
     if end := end_lost(connection):
         yield end
     for table in (claims, *(table for view in VIEWS.values() for table in view.tables)):
-        if position := connection.scalar(_position_without_event(table)):
+        if position := _scalar(connection, _position_without_event(table)):
             yield f"The event at position {position} is lost, of which a row of {table.name} tells"
     for id, version in connection.execute(_SNAPSHOTS_OF_MORE):
         yield f"The newest events of {id} are lost, of which there is a snapshot at its version {version}"
+
+
+def _scalar(connection: Connection, query: Select[tuple[int | None]]) -> int | None:
+    """None, too, where the table is damaged: then all the more its log must get out."""
+    try:
+        return connection.scalar(query)
+    except DatabaseError as error:
+        if database.damage(error) is None:
+            raise
+        return None
 
 
 def _position_without_event(table: Table) -> Select[tuple[int | None]]:

@@ -1,20 +1,24 @@
 """Every error of the application as a problem document (RFC 9457). No path, no stack trace in a body."""
 
 import logging
+import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
+import psycopg
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from sqlalchemy.exc import DatabaseError
 from starlette.exceptions import HTTPException
 
 from actors.codec import Unreadable
 from actors.problem import AGAIN, problem
 from actors.routes.write import Repeated, render
 from domain.errors import GetiActionError, Malformed, NotFound, TooLarge, UnsupportedMedia
-from projections import fold
+from projections import database, fold
+from projections.database import DatabaseDamaged
 
 KNOWN = {error.status: (error.code, error.title) for error in (Malformed, NotFound, TooLarge, UnsupportedMedia)}
 KNOWN[405] = ("method_not_allowed", "Method not allowed")
@@ -63,6 +67,9 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(GetiActionError, _domain)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(DatabaseError, _database)
+    app.add_exception_handler(sqlite3.DatabaseError, _database)  # statements that pass SQLAlchemy by
+    app.add_exception_handler(psycopg.DatabaseError, _database)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -80,7 +87,7 @@ def render_error(request: Request, error: GetiActionError) -> Response:
     """One of ours, as a problem document."""
     headers = AGAIN if error.status == 503 else None
     if error.status >= 500:
-        cause = error if error.status == 500 else None
+        cause = error if error.status == 500 and not isinstance(error, DatabaseDamaged) else None
         logger.warning("%s %s: %s", request.method, request.url.path, error.detail, exc_info=cause)
     if isinstance(error, Unreadable):
         request.app.state.gateway.log.unread.note(error)
@@ -126,6 +133,14 @@ async def _http(request: Request, error: Exception) -> Response:
     code, title = KNOWN.get(error.status_code, ("request_failed", "Request failed"))
     headers = dict(error.headers) if error.headers else None
     return problem(request.url.path, error.status_code, code, title, str(error.detail), headers)
+
+
+async def _database(request: Request, error: Exception) -> Response:
+    """A GET's: commands are told by the log's writer."""
+    damage = database.damage(error)
+    if damage is None:
+        raise error
+    return render_error(request, damage)
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

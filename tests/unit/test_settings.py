@@ -1,11 +1,13 @@
 """Settings that cannot be read are told by name, in words."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from settings import Settings
+import cli
+from settings import NotText, Settings, settings
 
 
 @pytest.mark.parametrize(
@@ -43,3 +45,24 @@ def test_lists_are_written_as_json_or_with_commas(
 ) -> None:
     monkeypatch.setenv(name, value)
     assert getattr(Settings(), name.lower()) == read
+
+
+def test_a_file_that_is_no_text_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_bytes(b"LOG_LEVEL=INFO\nSTORAGE_DIR=/daten/gr\xfc\xdfe\n")
+    monkeypatch.setattr("settings.ENV_FILE", file)
+    monkeypatch.setitem(Settings.model_config, "env_file", file)
+    settings.cache_clear()
+    with pytest.raises(NotText, match=rf"{file} is not UTF-8 text \(at byte 36\): save it as UTF-8"):
+        settings()
+    settings.cache_clear()
+
+
+def test_the_command_line_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def unreadable() -> Settings:
+        raise NotText("/x/.env is not UTF-8 text")
+
+    monkeypatch.setattr("projections.embedded.settings", unreadable)
+    with pytest.raises(SystemExit, match="1"):
+        cli.main()
+    assert capsys.readouterr().out == "/x/.env is not UTF-8 text\n"
