@@ -146,7 +146,8 @@ def rebuild(
     for name, (_, reason) in rebuilt.poisoned.items():
         out.print(f"[red]{name} is left as it was: {escape(reason)}[/red]")
     if rebuilt.poisoned:
-        out.print("[red]This release cannot read those events: install one that can, then rebuild again.[/red]")
+        todo = "Install a release that can read those events, or mend the table that refuses them; then rebuild again."
+        out.print(f"[red]{todo}[/red]")
     if gap:
         out.print(f"[red]But the log is not whole: {gap}. The tables are of what is left; {losses.RESTORE}.[/red]")
     sys.exit(1 if rebuilt.poisoned or gap else 0)

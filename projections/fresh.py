@@ -35,9 +35,9 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from projections import statements
 from projections.bulk import write
-from projections.changes import Row
+from projections.changes import Row, View
 from projections.fold import Recorded, Standing, Views, changes_of, standings, take_in
-from projections.poison import Poison
+from projections.poison import Poison, is_poison, said
 from projections.tables import events, positions
 from projections.views import VIEWS
 
@@ -102,16 +102,28 @@ class Fresh:
         before = standings(self._connection)
         if recorded:
             self._take_in(recorded)
-        for table in self._tables():
-            if table in self._to_replace:
-                _replace(self._connection, table)
-        # Rows that were found equal have since had these events too, but for the views that do not follow the log.
-        behind = {name: view for name, view in self._views.items() if name in before and before[name].is_behind}
-        write(self._connection, changes_of(self._since or (), behind))
+        for name, view in list(self._views.items()):
+            # Rows that were found equal have since had these events too, but for views that do not follow the log.
+            is_behind = name in before and before[name].is_behind
+            self._swap_one(name, view, self._since or () if is_behind else ())
         rows = [_standing(name, self.position) for name in self._views if name in VIEWS]
         rows += [_standing(name, before[name].position, why.reason) for name, why in self._newly_parked(before)]
         if rows:
             statements.upsert(self._connection.dialect, positions).execute(self._connection, rows)
+
+    def _swap_one(self, name: str, view: View, since: Sequence[Recorded]) -> None:
+        """One whose live tables refuse its rows (a trigger, a constraint that a hand has added) is left as it was."""
+        try:
+            with self._connection.begin_nested():
+                for table in view.tables:
+                    if table in self._to_replace:
+                        _replace(self._connection, table)
+                write(self._connection, changes_of(since, {name: view}))
+        except Exception as error:
+            if not is_poison(error):
+                raise
+            self.poisoned[name] = Poison(self.position, f"its table refuses the rows: {said(error)}")
+            del self._views[name]
 
     def _newly_parked(self, before: Mapping[str, Standing]) -> Iterator[tuple[str, Poison]]:
         """The views that are behind and cannot be built. One that serves goes on doing so, one that is parked stays."""

@@ -33,9 +33,13 @@ def is_poison(error: Exception) -> bool:
 
 
 def poison(position: int, event: DomainEvent, error: Exception) -> Poison:
-    """What to tell of it: of what a database says only the first line, for the others quote rows and their secrets."""
+    """What to tell of it."""
     if not isinstance(error, DBAPIError):
         logger.warning("a view cannot take in the event at position %d", position, exc_info=error)
+    return Poison(position, f"event '{event.TOPIC}' at position {position}: {said(error)}"[:LONGEST])
+
+
+def said(error: Exception) -> str:
+    """Which error it is, and the first line of what it says: the others quote rows and their secrets."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    said = str(cause).partition("\n")[0]
-    return Poison(position, f"event '{event.TOPIC}' at position {position}: {type(cause).__name__}: {said}"[:LONGEST])
+    return f"{type(cause).__name__}: {str(cause).partition('\n')[0]}"[:LONGEST]

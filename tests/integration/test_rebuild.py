@@ -30,7 +30,7 @@ from projections.fold import Standing
 from projections.fresh import Fresh
 from projections.views import VIEWS
 from settings import PROJECT
-from tests.integration.log_kit import AT, contents, digests, new_project, told
+from tests.integration.log_kit import AT, contents, digests, new_camera, new_project, told
 from tests.story import everything
 
 STORY = [event for _, event in everything()]
@@ -403,3 +403,42 @@ def test_a_rebuild_of_100_000_events_gives_equal_tables(log: Log, database_url: 
 @pytest.mark.timeout(1800)
 def test_a_rebuild_of_a_million_events_gives_equal_tables_in_flat_memory(log: Log, database_url: str) -> None:
     _rebuild_is_equal(log, database_url, 1_000_000)
+
+
+REFUSE = {
+    "sqlite": (
+        "CREATE TRIGGER no_cameras BEFORE INSERT ON cameras BEGIN SELECT RAISE(ABORT, 'no camera here'); END",
+        "DROP TRIGGER no_cameras",
+    ),
+    "postgresql": (
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'no camera here'; END $$; "
+        "CREATE TRIGGER no_cameras BEFORE INSERT ON cameras FOR EACH ROW EXECUTE FUNCTION refuse()",
+        "DROP TRIGGER no_cameras ON cameras",
+    ),
+}
+
+
+async def test_a_view_whose_table_refuses_its_rows_stays_parked_and_the_others_are_built(log: Log) -> None:
+    await _tell_the_story(log)
+    right = contents(log)
+    refuse, allow = REFUSE[log.engine.dialect.name]
+    with log.engine.begin() as connection:
+        connection.exec_driver_sql(refuse)
+    project = new_project()
+    await log.append(project, new_camera(project))
+    parked = log.views()["cameras"]
+    assert "no camera here" in str(parked.parked_reason)
+    _spoil(log)
+    cameras = contents(log)["cameras"]
+    rebuilt = rebuild(log)
+    assert list(rebuilt.poisoned) == ["cameras"]
+    assert "its table refuses the rows: " in rebuilt.poisoned["cameras"].reason
+    assert "no camera here" in rebuilt.poisoned["cameras"].reason
+    assert (contents(log)["cameras"], log.views()["cameras"]) == (cameras, parked)
+    assert contents(log)["robots"] == right["robots"]
+    with log.engine.begin() as connection:
+        connection.exec_driver_sql(allow)
+    assert rebuild(log, ["cameras"]).poisoned == {}
+    assert log.views()["cameras"] == Standing(log.position(), None, is_behind=False)
+    assert len(contents(log)["cameras"]) == len(right["cameras"]) + 1
