@@ -121,10 +121,12 @@ def adopt(
     with _new_log() as log, bars() as told:
         adopted = adopt(log, settings().storage_dir, folder, Wish(project, environment, name, copy), told)
     for episode, why in adopted.damaged.items():
-        say.print(f"[red]Episode {episode} is left out: {escape(why)}.[/red]")
+        todo = "bring it back from a backup, or remove its folder if nobody needs it"
+        say.print(f"[red]Episode {episode} is left out: {escape(why)}; {todo}.[/red]")
     say.print(
         f"Adopted {adopted.episodes} episodes of dataset {adopted.dataset_id}, whose version is {adopted.version}."
     )
+    sys.exit(1 if adopted.damaged and not adopted.episodes else 0)
 
 
 @app.command()

@@ -15,6 +15,7 @@ from sqlalchemy import Row, Table, func, select, tuple_
 from actors.capture.episode import HIDDEN, episode_folder
 from actors.capture.lerobot_v3 import current_version
 from actors.capture.manifest import EPISODE_FILE, sha256
+from actors.care import lost
 from actors.care.check import Finding
 from actors.care.restoring import STAGING
 from actors.learning.export import folder_digest
@@ -28,6 +29,10 @@ from projections import tables
 
 BATCH = 500
 BRING_BACK = "bring it back from a backup"
+BRING_ALL_BACK = (
+    "bring its files back first: copy its folder from where the storage folder is kept, or out of a backup that was "
+    "made with --copy-files"
+)
 
 
 def check_files(log: Log, storage: Path, told: Told = lambda _done, _total: None) -> Iterator[Finding]:
@@ -107,8 +112,14 @@ class _Checker:
         version = self._log.load(Dataset, UUID(row.id)).content_version
         folder = self._dataset(row.id)
         if version and not ((folder / "versions" / str(version)).is_dir() and current_version(folder) == version):
-            todo = f"geti-action adopt {folder}"
+            todo = f"geti-action adopt {folder}" if self._has_its_episodes(row.id) else BRING_ALL_BACK
             yield Finding(f"Version {version} of dataset {row.id} is not there, or not the current one", todo)
+
+    def _has_its_episodes(self, dataset: str) -> bool:
+        """Whether a version can be made of what is there."""
+        ids = [episode.episode_id for episode in self._log.load(Dataset, UUID(dataset)).episodes]
+        folders = [episode_folder(self._dataset(dataset), id) for id in ids]
+        return bool(ids) and all((folder / EPISODE_FILE).is_file() for folder in folders)
 
     def _model(self, row: Row[Any]) -> Iterator[Finding]:
         for export in row.exports:
@@ -132,15 +143,21 @@ class _Checker:
         for kind in ("datasets", "models", "jobs"):
             for folder in _folders(self._storage / kind):
                 if not self._is_known(folder.name):
-                    is_dataset = kind == "datasets" and any(_folders(folder / "episodes"))
-                    yield Finding(f"The log knows nothing of {self._name(folder)}", _todo(folder, adopt=is_dataset))
+                    episodes = _folders(folder / "episodes") if kind == "datasets" else ()
+                    is_whole = any(lost.wrong_with(episode) is None for episode in episodes)
+                    yield Finding(f"The log knows nothing of {self._name(folder)}", _todo(folder, adopt=is_whole))
                 elif kind == "datasets" and self._has(tables.datasets, id=folder.name):
                     yield from self._unknown_in(folder)
 
     def _unknown_in(self, dataset: Path) -> Iterator[Finding]:
         for folder in _folders(dataset / "episodes"):
             is_there = self._has(tables.episodes, dataset_id=dataset.name, id=folder.name)
-            if not is_there and not self._is_recorded_into(UUID(dataset.name)):
+            if is_there or self._is_recorded_into(UUID(dataset.name)):
+                continue
+            if wrong := lost.wrong_with(folder):
+                what = f"The log knows nothing of {self._name(folder)}, which cannot be adopted: {wrong}"
+                yield Finding(what, f"{BRING_BACK}, or {_todo(folder, adopt=False)}")
+            else:
                 yield Finding(f"The log knows nothing of {self._name(folder)}", _todo(dataset, adopt=True))
         for folder in _folders(dataset / "takes"):
             if not self._has(tables.recording_episodes, id=folder.name):

@@ -25,6 +25,19 @@ class Lost(NamedTuple):
     damaged: dict[str, str]
 
 
+def wrong_with(place: Path) -> str | None:
+    """Why an episode's folder cannot be adopted; None when it can."""
+    try:
+        manifest = read_manifest(place)
+    except NotFound:
+        return f"it has no {EPISODE_FILE}"
+    except ValidationError:
+        return f"its {EPISODE_FILE} cannot be read"
+    if str(manifest.meta.episode_id) != place.name:
+        return f"its {EPISODE_FILE} is that of {manifest.meta.episode_id}"
+    return _wrong(manifest, place)
+
+
 def look(folder: Path) -> Lost:
     """Read the manifests. Raises NotFound when there is none, Invalid when they are of several datasets."""
     episodes, damaged = list[EpisodeManifest](), dict[str, str]()

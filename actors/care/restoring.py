@@ -102,12 +102,15 @@ def _check_files(folder: Path, storage: Path, label: Label, told: Told) -> None:
         if (found := reading.read(entry.path)) == entry or not (label.has_files or files.is_settled(entry.path)):
             continue
         what = "is not the backup's" if found else "is missing"
-        todo = (
-            "Set STORAGE_DIR to an empty folder."
-            if label.has_files
-            else "The backup was made without files: bring them back first, from wherever they are kept."
+        if label.has_files:
+            raise Conflict(
+                f"{storage} is not empty (it holds {next(files.walk(storage), None)}), and not what the backup holds: "
+                f"{entry.path} {what}. Set STORAGE_DIR to an empty folder."
+            )
+        raise Conflict(
+            f"{storage / entry.path} {what}. The backup was made without files: bring them back first, from wherever "
+            "they are kept."
         )
-        raise Conflict(f"{storage / entry.path} {what}. {todo}")
 
 
 def _telling(entries: Iterator[Entry], label: Label, told: Told) -> Iterator[Entry]:

@@ -324,7 +324,7 @@ def test_what_is_not_empty_is_left_alone(
         restore(log, other_storage, folder, quiet)
     (other_storage / "datasets").mkdir()
     (other_storage / "datasets" / "mine").write_text("mine")
-    with pytest.raises(Conflict, match="Set STORAGE_DIR to an empty folder"):
+    with pytest.raises(Conflict, match=r"/other is not empty \(it holds datasets/mine\), .*Set STORAGE_DIR to an"):
         restore(other_log, other_storage, folder, quiet)
     assert list(tree(other_storage)) == ["datasets/mine"]
     assert other_log.position() == 0

@@ -172,6 +172,13 @@ DAMAGE: dict[str, tuple[Callable[[Connection], object], list[str]]] = {
             NO_VIEWS,
         ],
     ),
+    "a topic changed by hand": (
+        rewrite(70, topic="recording.exploded"),
+        [
+            f"The event 'recording.exploded' at position 70 is not what was written: its checksum differs {RESTORE}",
+            NO_VIEWS,
+        ],
+    ),
     "an event gone": (
         lambda connection: connection.execute(delete(EVENTS).where(EVENTS.c.id == 4)),
         [

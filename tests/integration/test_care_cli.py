@@ -154,3 +154,18 @@ def test_a_backup_without_what_the_log_speaks_of_says_so(run: Run, sqlite_url: s
     assert "the list of 0 files" in said.err
     assert "the log speaks of are missing or not what was saved" in said.err
     assert "geti-action check-log --files names them" in said.err
+
+
+def test_what_cannot_be_adopted_is_told_and_no_success(run: Run, sqlite_url: str, tmp_path: Path) -> None:
+    storage, lost = tmp_path / "storage", tmp_path / "storage" / "datasets" / str(DATASET)
+    record_lost(lost)
+    shutil.rmtree(lost / "versions")
+    (lost / "current").unlink()
+    damaged = min((lost / "episodes").iterdir())
+    (damaged / "videos" / "top.mp4").unlink()
+    assert run("adopt", lost, storage=storage).code == 0
+    again = run("adopt", lost, storage=storage)
+    assert again.code == 1
+    assert f"Episode {damaged.name} is left out: videos/top.mp4 is missing; bring it back" in again.err
+    (finding,) = run("check-log", "--files", storage=storage).out.splitlines()
+    assert f"episodes/{damaged.name}, which cannot be adopted: videos/top.mp4 is missing -> bring it back" in finding

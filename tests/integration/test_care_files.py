@@ -76,6 +76,11 @@ def another_episode(_: Path, home: Path) -> None:
     record(home, 4, SIZES, dataset_id=DATASET)
 
 
+def another_episode_without_its_video(_: Path, home: Path) -> None:
+    facts = record(home, 4, SIZES, dataset_id=DATASET)
+    (home / "episodes" / str(facts.episode_id) / "videos" / "top.mp4").unlink()
+
+
 def another_dataset(storage: Path, home: Path) -> None:
     shutil.copytree(home, storage / "datasets" / "copy", symlinks=True)
 
@@ -113,6 +118,18 @@ FINDINGS: dict[str, tuple[Callable[[Path, Path], object], list[str]]] = {
     "a job gone": (
         gone(f"jobs/{JOB}"),
         [f"jobs/{JOB} is missing, with the job's curve and log -> {BACK}"],
+    ),
+    "all of a dataset's files gone": (
+        lambda _, home: shutil.rmtree(home),
+        [f"Episode .* of dataset {DATASET} has no files -> {BACK}"] * 3
+        + [f"Version 3 of dataset {DATASET} is not there, or not the current one -> bring its files back first: .*"],
+    ),
+    "an episode that was never told and is damaged": (
+        another_episode_without_its_video,
+        [
+            f"The log knows nothing of {HOME}/episodes/{{new}}, which cannot be adopted: videos/top.mp4 is missing "
+            f"-> {BACK}, or remove {{home}}/episodes/{{new}}, if nobody needs it"
+        ],
     ),
     "an episode that was never told": (
         another_episode,
@@ -162,7 +179,7 @@ def test_each_disagreement_is_found_and_told_with_what_to_do(log: Log, storage: 
     for name, (damage, expected) in FINDINGS.items():
         known = {"first": min(there), "home": home, "storage": storage}
         damage(storage, home)
-        (new,) = {path.name for path in (home / "episodes").iterdir()} - there or {""}
+        (new,) = {path.name for path in home.glob("episodes/*")} - there or {""}
         lines = [str(finding) for finding in check_files(log, storage)]
         assert len(lines) == len(expected), (name, lines)
         for line, pattern in zip(lines, expected, strict=True):

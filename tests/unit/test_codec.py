@@ -8,7 +8,7 @@ from uuid import UUID
 import orjson
 import pytest
 
-from actors.codec import Damaged, Following, UnknownTopic, decode, encode, knows, opened
+from actors.codec import Damaged, Following, UnknownTopic, decode, encode, knows, opened, sealed
 from domain import upgrades
 from domain.aggregate import DomainEvent
 from domain.project import Project
@@ -29,6 +29,13 @@ def test_every_event_comes_back_equal(_position: int, event: DomainEvent) -> Non
 
 def created() -> DomainEvent:
     return everything()[0][1]
+
+
+def again_as(topic: str) -> DomainEvent:
+    """As a release writes it that knows this topic."""
+    event = created()
+    body = opened(7, event.originator_id, event.originator_version, event.TOPIC, encode(event))
+    return again(event, sealed(event.originator_id, event.originator_version, topic, body), topic=topic)
 
 
 def test_a_changed_byte_is_found() -> None:
@@ -92,13 +99,18 @@ def test_what_the_first_release_could_not_say_never_lacks_a_checksum() -> None:
 
 def test_an_unknown_topic_is_told_by_its_name() -> None:
     with pytest.raises(UnknownTopic, match=r"'project\.exploded' at position 7"):
+        again_as("project.exploded")
+
+
+def test_a_topic_that_a_hand_has_changed_is_damage_even_if_it_is_unknown() -> None:
+    with pytest.raises(Damaged, match="its checksum differs"):
         again(created(), topic="project.exploded")
 
 
 @pytest.mark.parametrize("topic", ["antigravity", "antigravity:fly", "domain.project:Project.Created", "project"])
 def test_a_foreign_topic_imports_nothing(topic: str) -> None:
     with pytest.raises(UnknownTopic, match=topic):
-        again(created(), topic=topic)
+        again_as(topic)
     assert not knows(topic)
     assert "antigravity" not in sys.modules
     assert knows("project.created")
