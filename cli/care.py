@@ -55,11 +55,15 @@ def import_log(file: File) -> None:
 @app.command("check-log")
 def check_log(
     files: Annotated[bool, typer.Option("--files", help="also whether storage and log know the same things")] = False,
+    hashes: Annotated[
+        bool, typer.Option("--hash", help="also (with --files) whether every byte of every episode is what was saved")
+    ] = False,
 ) -> None:
     """Look whether log, tables and snapshots agree, while the server serves. Changes nothing; exit code 1 if not."""
     from actors.care.check import check_log
-    from actors.care.check_files import check_files
+    from actors.care.check_files import check_files, check_hashes
 
+    storage = settings().storage_dir
     count = 0
     with _log() as log:
         with bar("events") as told:
@@ -67,7 +71,11 @@ def check_log(
                 count += 1
                 typer.echo(finding)
         with bar("files") as told:
-            for finding in check_files(log, settings().storage_dir, told) if files else ():
+            for finding in check_files(log, storage, told) if files or hashes else ():
+                count += 1
+                typer.echo(finding)
+        with bar("bytes") as told:
+            for finding in check_hashes(log, storage, told) if hashes else ():
                 count += 1
                 typer.echo(finding)
         say.print(f"{count or 'Nothing'} to mend; the log is at position {log.position()}.")

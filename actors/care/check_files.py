@@ -17,6 +17,7 @@ from actors.capture.lerobot_v3 import current_version
 from actors.capture.manifest import EPISODE_FILE, sha256
 from actors.care import lost
 from actors.care.check import Finding
+from actors.care.files import PASSED_BY
 from actors.care.restoring import STAGING
 from actors.learning.export import folder_digest
 from actors.log import Log
@@ -28,6 +29,8 @@ from domain.training import JobStatus
 from projections import tables
 
 BATCH = 500
+KINDS = ("datasets", "models", "jobs")
+OF_A_DATASET = frozenset({"takes", "episodes", "versions", "current"})
 BRING_BACK = "bring it back from a backup"
 BRING_ALL_BACK = (
     "bring its files back first: copy its folder from where the storage folder is kept, or out of a backup that was "
@@ -42,6 +45,33 @@ def check_files(log: Log, storage: Path, told: Told = lambda _done, _total: None
     checker = _Checker(log, storage, told)
     yield from checker.missing()
     yield from checker.unknown()
+    yield from strays(storage)
+
+
+def check_hashes(log: Log, storage: Path, told: Told = lambda _done, _total: None) -> Iterator[Finding]:
+    """Whether every file of every saved episode is, byte for byte, what its manifest says; ``told`` is how many bytes
+    are read. Manifests that are missing or not what was saved are ``check_files``'s to find."""
+    checker = _Checker(log, storage, lambda _done, _total: None)
+    with log.engine.connect() as connection:
+        total = connection.scalar(select(func.sum(tables.episodes.c.size_bytes))) or 0
+    done = 0
+    for row in checker.rows(tables.episodes):
+        yield from checker.hashes(row)
+        done += row.size_bytes
+        told(done, total)
+
+
+def strays(storage: Path) -> Iterator[Finding]:
+    """What lies where nothing of ours does: each by its uppermost folder, with what it holds."""
+    for place in _visible(storage):
+        if place.name not in {*KINDS, *PASSED_BY}:
+            yield _stray(storage, place)
+    for kind in KINDS:
+        for place in _visible(storage / kind):
+            if not place.is_dir():
+                yield _stray(storage, place)
+            elif kind == "datasets":
+                yield from (_stray(storage, inner) for inner in _visible(place) if inner.name not in OF_A_DATASET)
 
 
 def check_missing(log: Log, storage: Path) -> Iterator[Finding]:
@@ -115,6 +145,16 @@ class _Checker:
             todo = f"geti-action adopt {folder}" if self._has_its_episodes(row.id) else BRING_ALL_BACK
             yield Finding(f"Version {version} of dataset {row.id} is not there, or not the current one", todo)
 
+    def hashes(self, row: Row[Any]) -> Iterator[Finding]:
+        """Of the files of one episode whose manifest is what was saved."""
+        folder = episode_folder(self._dataset(row.dataset_id), UUID(row.id))
+        manifest = folder / EPISODE_FILE
+        if not manifest.is_file() or sha256(manifest) != row.sha256:
+            return
+        for name, wanted in orjson.loads(manifest.read_bytes())["files"].items():
+            if (folder / name).is_file() and sha256(folder / name) != wanted:
+                yield Finding(f"{self._name(folder / name)} is not what was saved", BRING_BACK)
+
     def _has_its_episodes(self, dataset: str) -> bool:
         """Whether a version can be made of what is there."""
         ids = [episode.episode_id for episode in self._log.load(Dataset, UUID(dataset)).episodes]
@@ -140,7 +180,7 @@ class _Checker:
 
     def unknown(self) -> Iterator[Finding]:
         """The folders that the log knows nothing of."""
-        for kind in ("datasets", "models", "jobs"):
+        for kind in KINDS:
             for folder in _folders(self._storage / kind):
                 if not self._is_known(folder.name):
                     episodes = _folders(folder / "episodes") if kind == "datasets" else ()
@@ -190,11 +230,23 @@ class _Checker:
             return connection.scalar(query) is not None
 
 
+def _stray(storage: Path, place: Path) -> Finding:
+    found = [place] if not place.is_dir() or place.is_symlink() else [p for p in place.rglob("*") if not p.is_dir()]
+    size = sum(each.lstat().st_size for each in found)
+    holds = f"{len(found)} files, " if place.is_dir() else ""
+    what = f"Nothing of ours is {place.relative_to(storage).as_posix()} ({holds}{size / 1e6:,.1f} MB)"
+    return Finding(what, _todo(place, adopt=False))
+
+
 def _folders(folder: Path) -> Iterator[Path]:
-    """Those that are not half-made, in the order of their names."""
+    return (place for place in _visible(folder) if place.is_dir())
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    """What is not half-made, in the order of the names."""
     if folder.is_dir():
         names = (place for place in folder.iterdir() if not place.name.startswith(HIDDEN))
-        yield from sorted(place for place in names if place.is_dir() and place.suffix != ".partial")
+        yield from sorted(place for place in names if place.suffix != ".partial")
 
 
 def _todo(folder: Path, *, adopt: bool) -> str:

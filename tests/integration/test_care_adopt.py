@@ -35,14 +35,14 @@ Episodes = list[UUID]
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset's folder as a lost system left it."""
     folder = tmp_path_factory.mktemp("lost") / str(DATASET)
-    (folder / "order").write_text("\n".join(map(str, record_lost(folder))))
+    (folder / ".order").write_text("\n".join(map(str, record_lost(folder))))
     return folder
 
 
 @pytest.fixture
 def ids(recorded: Path) -> Episodes:
     """The three episodes, as they were recorded."""
-    return list(map(UUID, (recorded / "order").read_text().split()))
+    return list(map(UUID, (recorded / ".order").read_text().split()))
 
 
 @pytest.fixture
@@ -261,8 +261,8 @@ def test_episodes_of_another_shape_are_refused_before_anything_is_said(log: Log,
 
 def test_a_manifest_that_points_elsewhere_is_damaged(log: Log, storage: Path, folder: Path, ids: Episodes) -> None:
     manifest = folder / "episodes" / str(ids[0]) / EPISODE_FILE
-    manifest.write_text(manifest.read_text().replace('"rows.parquet"', '"../../order"', 1))
-    assert adopt(log, storage, folder, Wish(), quiet).damaged == {str(ids[0]): "../../order is not inside its folder"}
+    manifest.write_text(manifest.read_text().replace('"rows.parquet"', '"../../.order"', 1))
+    assert adopt(log, storage, folder, Wish(), quiet).damaged == {str(ids[0]): "../../.order is not inside its folder"}
 
 
 async def test_a_deleted_dataset_stays_deleted(each_log: Log, storage: Path, folder: Path) -> None:

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from actors.capture.manifest import EPISODE_FILE
-from actors.care.check_files import check_files
+from actors.care.check_files import check_files, check_hashes
 from actors.log import Log
 from domain.dataset import Dataset
 from domain.environment import Environment
@@ -79,6 +79,16 @@ def another_episode(_: Path, home: Path) -> None:
 def another_episode_without_its_video(_: Path, home: Path) -> None:
     facts = record(home, 4, SIZES, dataset_id=DATASET)
     (home / "episodes" / str(facts.episode_id) / "videos" / "top.mp4").unlink()
+
+
+def strange_things(storage: Path, home: Path) -> None:
+    (storage / "junk").write_bytes(bytes(700_000))
+    (home / "big" / "deep").mkdir(parents=True)
+    (home / "big" / "x.bin").write_bytes(bytes(1_000_000))
+    (home / "big" / "deep" / "y.bin").write_bytes(bytes(500_000))
+    (storage / "models" / "notes.txt").write_text("mine")
+    (storage / "cache").mkdir()
+    (storage / "cache" / "frames").write_bytes(b"made again when needed")
 
 
 def another_dataset(storage: Path, home: Path) -> None:
@@ -154,6 +164,14 @@ FINDINGS: dict[str, tuple[Callable[[Path, Path], object], list[str]]] = {
             "-> repeat geti-action restore, or remove {storage}/.restoring"
         ],
     ),
+    "what is nobody's": (
+        strange_things,
+        [
+            r"Nothing of ours is junk \(0.7 MB\) -> remove {storage}/junk, if nobody needs it",
+            rf"Nothing of ours is {HOME}/big \(2 files, 1.5 MB\) -> remove {{home}}/big, if nobody needs it",
+            r"Nothing of ours is models/notes.txt \(0.0 MB\) -> remove .*",
+        ],
+    ),
     "what is half-made": (
         lambda _, home: [
             (home / "takes" / ".gone.discarded").mkdir(parents=True),
@@ -217,3 +235,17 @@ def test_what_a_session_is_still_at_is_no_finding(log: Log, storage: Path, home:
     assert [finding.what for finding in check_files(log, storage)] == [
         f"Version 4 of dataset {DATASET} is not there, or not the current one"
     ]
+
+
+def test_a_byte_that_has_changed_in_a_video_is_found_by_its_sum(log: Log, storage: Path, home: Path) -> None:
+    told: list[tuple[int, int]] = []
+    assert list(check_hashes(log, storage, lambda done, total: told.append((done, total)))) == []
+    assert len(told) == 3
+    assert told[-1][0] == told[-1][1] > 0
+    video = first(home) / "videos" / "top.mp4"
+    content = video.read_bytes()
+    video.unlink()  # one of its names is a version's
+    video.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert list(check_files(log, storage)) == []
+    (finding,) = check_hashes(log, storage)
+    assert str(finding) == f"{video.relative_to(storage)} is not what was saved -> {BACK}"
