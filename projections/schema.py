@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
-from domain.errors import Conflict
+from domain.errors import Conflict, NotFound
 from projections import database
 
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
@@ -51,7 +51,10 @@ def upgrade(url: str, before: Before = _nothing_before) -> None:
 
 
 def check(url: str) -> None:
-    """Raises Conflict when the database is not at the newest schema."""
+    """Raises NotFound when there is no database, and makes none; Conflict when it is not at the newest schema."""
+    path = database.sqlite_path(url)
+    if path is not None and not path.exists():
+        raise NotFound(f"There is no database at {path}. Check DATABASE_URL; geti-action init-db makes a new one.")
     if _revision(url) != HEAD:
         raise Conflict("The tables are not this release's: start its server once, or run geti-action init-db, first.")
 

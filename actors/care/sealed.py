@@ -74,7 +74,7 @@ class Reader:
 
     def wrong(self, what: str) -> Malformed:
         """The error that says what is wrong with the line that was read last."""
-        return Malformed(f"Line {self._number} {what}. {self._again}")
+        return Malformed(f"Line {self._number}{self._where} {what}. {self._again}")
 
     def _read_header(self) -> None:
         line = self._next()
@@ -93,6 +93,12 @@ class Reader:
         if not line.endswith(b"\n"):
             raise self.wrong("is cut off" if line or self._number > 1 else "is missing: the file is empty")
         return line
+
+    @property
+    def _where(self) -> str:
+        """Which file it is, where it has a name."""
+        name = getattr(self._file, "name", None)
+        return f" of {name}" if isinstance(name, str) else ""
 
     @property
     def _again(self) -> str:

@@ -61,13 +61,19 @@ def test_a_log_goes_out_and_in_through_files_and_pipes(
         assert rows(moved) == rows(log)
 
 
+def test_a_look_at_a_database_that_is_not_there_makes_none(run: Run, tmp_path: Path) -> None:
+    said = run("check-log", url=f"sqlite:///{tmp_path}/none/x.db")
+    assert (said.code, said.out[:21]) == (1, "There is no database ")
+    assert not (tmp_path / "none").exists()
+
+
 def test_what_goes_wrong_is_told_in_a_line(run: Run, tmp_path: Path) -> None:
     cut = tmp_path / "cut.jsonl"
     cut.write_bytes(OLDEST.read_bytes()[:5000])
     for words, told in (
-        (("export-log", "-"), "not this release's"),
+        (("export-log", "-"), "There is no database at"),
         (("import-log", tmp_path / "none"), "No such file"),
-        (("import-log", cut), "cut off"),
+        (("import-log", cut), f"of {cut} is cut off"),
         (("restore", tmp_path), "no backup"),
         (("adopt", tmp_path), "no saved episode"),
         (("export-log", tmp_path / "none" / "log.jsonl"), "No such file"),
