@@ -49,7 +49,10 @@ def import_log(file: File) -> None:
                 size = Path(file).stat().st_size
                 imported = importing.import_log(log, opened, lambda done: told("bytes", done, size))
     _tell_parked(imported.parked)
-    say.print(f"Took in {imported.events} events, up to position {imported.position}. Start the server now.")
+    say.print(f"Took in {imported.events} events, up to position {imported.position}. Files are no part of a log:")
+    say.print(
+        "copy the storage folder too (geti-action check-log --files names what is missing), then start the server."
+    )
 
 
 @app.command("check-log")

@@ -49,7 +49,8 @@ def test_a_log_goes_out_and_in_through_files_and_pipes(
 ) -> None:
     taken = run("import-log", OLDEST, url=database_url)
     assert (taken.code, taken.out) == (0, "")
-    assert "Took in 80 events, up to position 80" in taken.err
+    assert "Took in 80 events, up to position 80. Files are no part of a log" in taken.err
+    assert "copy the storage folder too" in taken.err
     assert run("export-log", "-", url=database_url).out == WHOLE.decode()
     file = tmp_path / "log.jsonl"
     assert "Wrote 80 events" in run("export-log", file, url=database_url).err
