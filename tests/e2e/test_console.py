@@ -79,7 +79,8 @@ async def test_watching_goes_on_while_an_episode_is_recorded(page: Page, server:
     assert await best_rate(page, project) >= FULL_RATE
     assert await _row(page, project) > before
     await asyncio.sleep(4)
-    assert len([url for url in asked if url.endswith("/recordings")]) <= 1, "the row is told, not asked for"
+    asked_of_it = [url for url in asked if url.endswith(f"{project}/recordings")]
+    assert len(asked_of_it) <= 2, "the row is told, not asked for every second"
     saved = await command(server.api, f"{session}:save_episode", {"episode_id": episode})
     assert saved["rows"] > before
     await until_told(page, project, **{"Episodes saved": "1"})
