@@ -123,7 +123,7 @@ class Gateway:
 
     def _has_take(self, id: UUID) -> bool:
         try:
-            return self.log.load(Recording, id).take is not None
+            return self.log.load(Recording, id).takes.is_busy
         except GetiActionError:  # what cannot be read is named by the state of the server
             return False
 

@@ -7,43 +7,31 @@ recorded is interrupted with the rows that are whole, one that was being saved i
 
 import asyncio
 import logging
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID, uuid4
 
-from actors.entity import ATTEMPTS, Entity
-from actors.log import VersionConflict, now
+from actors.entity import Entity
+from actors.log import now
 from actors.parts import FINISH_S, OPEN_S, Parts
-from actors.pause import Pause
 from actors.publishing import publish_newest
 from actors.saving import Saving
+from actors.schedule import Schedule
 from actors.takes import Takes, warm_up
 from domain.camera import Camera
-from domain.dataset import Dataset, EpisodeFacts
+from domain.dataset import Dataset
 from domain.errors import Conflict, GetiActionError, StorageFull, Unavailable
-from domain.recording import (
-    KeepEpisode,
-    Recording,
-    RecordingState,
-    SaveEpisode,
-    StartEpisode,
-    Take,
-)
+from domain.recording import KeepEpisode, Recording, RecordingState, SaveEpisode, StartEpisode
 from domain.robot import Robot
+from domain.takes import Take
 from settings import settings
 
 if TYPE_CHECKING:
-    from actors.capture.clock import SessionClock
     from actors.capture.manifest import EpisodeMeta
     from actors.capture.pacing import TakeProgress
-    from actors.capture.report import TakeReport
 
-LEAD_NS = 400_000_000
-"""Row 0 lies this far ahead when an episode starts, so that every part is ready for it."""
-BEAT_S = 0.5
 LINGER_S = 5.0
 AGAIN_S = 2.0
 
@@ -60,13 +48,12 @@ class RecordingActor(Entity[Recording]):
         self._commands = asyncio.Lock()
         self._settled, self._opened = asyncio.Event(), asyncio.Event()
         self._progress: list[TakeProgress] = []
-        self._t0_ns = 0
-        self._used_at = time.monotonic()
         self._parts = Parts(self.id, self.aggregate.camera_ids, self.aggregate.robot_id)
         self._keys: list[str] = []
         self._stopping = False
-        self._pause = Pause()
-        self._saving = Saving(self._seal_and_publish, self._save_failed)
+        self._schedule = Schedule(lambda: self.aggregate)
+        self._takes = Takes(settings().datasets_dir / str(self.aggregate.dataset_id))
+        self._saving = Saving(self, self._takes, self._save_failed)
 
     async def wake(self) -> None:
         await super().wake()
@@ -111,8 +98,8 @@ class RecordingActor(Entity[Recording]):
         async with self._commands:
             self._use()
             self.aggregate.check_open()
-            self._save_what_has_ended()
-            if command.episode_id not in self.aggregate.saved.keys() | self.aggregate.saving.keys():
+            self._saving.begin_all()
+            if command.episode_id not in self.aggregate.takes.saved.keys() | self.aggregate.takes.saving.keys():
                 await self._end_to_save(command)
         await self._saving.done(command.episode_id)
         return await self._saved(command.episode_id)
@@ -120,9 +107,9 @@ class RecordingActor(Entity[Recording]):
     async def keep_episode(self, command: KeepEpisode) -> dict[str, Any]:
         """Save what is whole of an interrupted episode."""
         async with self._clearing_up():
-            self._save_what_has_ended()
+            self._saving.begin_all()
             await self._saving.all_done()
-            if command.episode_id not in self.aggregate.saved:
+            if command.episode_id not in self.aggregate.takes.saved:
                 await self.decide(lambda recording: recording.keep(command, now()))
                 self._saving.begin(command.episode_id)
                 await self._saving.done(command.episode_id)
@@ -132,7 +119,7 @@ class RecordingActor(Entity[Recording]):
         """The open one, or one that was interrupted."""
         async with self._clearing_up():
             if await self._discard(UUID(episode_id)):
-                self._go_on()
+                self._schedule.go_on()
             return {"episode_id": episode_id}
 
     @asynccontextmanager
@@ -152,15 +139,15 @@ class RecordingActor(Entity[Recording]):
         async with self._commands:
             self._use()
             self.aggregate.check_open()
-            self._pause.hold()
+            self._schedule.hold()
 
     async def close(self, reason: str) -> None:
         """End the session; an open episode is kept as interrupted."""
         async with self._commands:
             self.must_match()
-            if self.aggregate.take is not None:
+            if self.aggregate.takes.open is not None:
                 await self._interrupt(f"the session ended: {reason}")
-            self._save_what_has_ended()
+            self._saving.begin_all()
             await self._saving.all_done()
             await self._parts.release()
             await self.decide(lambda recording: recording.close(reason, now()))
@@ -169,15 +156,15 @@ class RecordingActor(Entity[Recording]):
 
     async def live(self) -> dict[str, Any]:
         """{episode, next_episode_in_s}, each None where there is none."""
-        return {"episode": await self._live_episode(), "next_episode_in_s": self._pause.left_s()}
+        return {"episode": await self._live_episode(), "next_episode_in_s": self._schedule.next_in_s()}
 
     async def _live_episode(self) -> dict[str, Any] | None:
         """Live numbers of the open episode, worst of all parts."""
-        take = self.aggregate.take
+        take = self.aggregate.takes.open
         if take is None:
             return None
         rows = min((part.rows for part in self._progress), default=0)
-        seconds = (time.monotonic_ns() - self._t0_ns) / 1e9
+        seconds = self._schedule.running_s()
         return {
             "episode_id": str(take.episode_id),
             "row": rows,
@@ -201,13 +188,13 @@ class RecordingActor(Entity[Recording]):
     async def _settle(self) -> None:
         """What was being recorded is interrupted, what was being saved is saved: parts that were lost too have left
         their rows on disk."""
-        if self.aggregate.is_busy:
+        if self.aggregate.takes.is_busy:
             await self._stop_parts()
-        if self.aggregate.take is not None:
+        if self.aggregate.takes.open is not None:
             await self._interrupt("the session's process was lost")
-        self._save_what_has_ended()
+        self._saving.begin_all()
         await self._saving.all_done()
-        if self.aggregate.saving:  # and not even that could be noted
+        if self.aggregate.takes.saving:  # and not even that could be noted
             raise Unavailable("An episode could not be saved yet.")
 
     async def _take_up(self) -> None:
@@ -244,25 +231,25 @@ class RecordingActor(Entity[Recording]):
     # one episode
 
     async def _start(self, id: UUID, command: StartEpisode) -> None:
-        is_new = self.aggregate.take is None
+        is_new = self.aggregate.takes.open is None
         if is_new:
             await self._refuse_used(id)
             await self._hold_devices()
         await self.decide(lambda recording: recording.start(id, command, now()))
         if is_new:
-            self._pause.end()
+            self._schedule.started()
             await self._begin_or_discard(id)
 
     async def _refuse_used(self, id: UUID) -> None:
         """Another session's episode or take of this id would be written over, or be in the way of this one's."""
-        if self.aggregate.dataset_id is None or self.aggregate.knows(id):  # it says itself how those ended
+        if self.aggregate.dataset_id is None or self.aggregate.takes.knows(id):  # it says itself how those ended
             return
         if id in self._dataset.order or await self._takes.has(id):
             raise Conflict(f"The dataset has an episode or a take {id} already; choose another id.")
 
     async def _end_to_save(self, command: SaveEpisode) -> None:
         """Let every part of the open episode write up to the last row; it is saved in the background."""
-        rows = self._rows_by_now()
+        rows = self._schedule.rows_by_now()
         self._must_write()
         await self.decide(lambda recording: recording.end(command, rows, now()))
         try:
@@ -273,23 +260,17 @@ class RecordingActor(Entity[Recording]):
             raise
         self._progress = []
         self._saving.begin(command.episode_id, reports)
-        self._go_on()
-
-    def _go_on(self) -> None:
-        """An episode ended as it should: the next one follows where the session's plan says so."""
-        reset_s = self.aggregate.plan.reset_time_s
-        if reset_s is not None and self.aggregate.goes_on:
-            self._pause.begin(reset_s)
+        self._schedule.go_on()
 
     async def _begin(self) -> None:
         self._progress = []
-        self._t0_ns = time.monotonic_ns() + LEAD_NS
-        take = self._open_take
-        await self._parts.reset(self._t0_ns, self.aggregate.fps, take.number)
+        self._schedule.set_rows()
+        t0_ns, fps, take = self._schedule.t0_ns, self.aggregate.fps, self._open_take
+        await self._parts.reset(t0_ns, fps, take.number)
         if self.aggregate.dataset_id is None:
             return
         folder = await self._takes.open(self._meta(take))
-        await self._parts.begin(folder, self._keys, self._t0_ns, self.aggregate.fps, self.aggregate.rows_planned)
+        await self._parts.begin(folder, self._keys, t0_ns, fps, self.aggregate.rows_planned)
 
     async def _begin_or_discard(self, episode_id: UUID) -> None:
         """An episode that cannot even begin leaves nothing behind."""
@@ -301,8 +282,7 @@ class RecordingActor(Entity[Recording]):
 
     async def _discard(self, episode_id: UUID) -> bool:
         """Whether it was the open one, whose parts then end; that of another goes on."""
-        take = self.aggregate.take
-        was_open = take is not None and take.episode_id == episode_id
+        was_open = self.aggregate.takes.is_open(episode_id)
         await self.decide(lambda recording: recording.discard(episode_id, now()))
         if was_open:
             await self._stop_parts()
@@ -310,34 +290,9 @@ class RecordingActor(Entity[Recording]):
             await self._takes.discard(episode_id)
         return was_open
 
-    def _save_what_has_ended(self) -> None:
-        """Also what this process, or the one before it, could neither save nor note as interrupted."""
-        for episode_id in self.aggregate.saving:
-            self._saving.begin(episode_id)
-
-    async def _seal_and_publish(self, episode_id: UUID, reports: "Sequence[TakeReport]") -> None:
-        """The take becomes an immutable episode, the log learns of it, and a new version shows it. Without the reports
-        of all its parts it is one that was interrupted."""
-        take = self.aggregate.saving[episode_id]
-        facts = await self._takes.seal(take.episode_id, take.label, reports, take.rows)
-        dataset = await self._add_to_dataset(facts)
-        await asyncio.to_thread(publish_newest, settings().datasets_dir, dataset)
-
-    async def _add_to_dataset(self, facts: EpisodeFacts) -> Dataset:
-        for _ in range(ATTEMPTS):
-            dataset = self._dataset
-            index = dataset.add_episode(facts, now())
-            try:
-                await self.decide(lambda recording, index=index: recording.saved_as(facts, index, now()), dataset)  # type: ignore[misc]
-            except VersionConflict:
-                await self.refresh()
-                continue
-            return dataset
-        raise Unavailable("The dataset is changed too often; save again.")
-
     async def _saved(self, episode_id: UUID) -> dict[str, Any]:
         facts = await self._takes.facts(episode_id)
-        return {**facts.model_dump(mode="json"), "episode_index": self.aggregate.saved[episode_id]}
+        return {**facts.model_dump(mode="json"), "episode_index": self.aggregate.takes.saved[episode_id]}
 
     async def _interrupt(self, reason: str) -> None:
         """The open episode ends against our will."""
@@ -350,7 +305,7 @@ class RecordingActor(Entity[Recording]):
 
     async def _save_failed(self, episode_id: UUID, reason: str) -> None:
         """Nothing goes on by itself until somebody has seen to it."""
-        self._pause.hold()
+        self._schedule.hold()
         await self._note_interrupted(episode_id, reason)
 
     async def _note_interrupted(self, episode_id: UUID, reason: str) -> None:
@@ -366,10 +321,10 @@ class RecordingActor(Entity[Recording]):
 
     async def _beat_until_closed(self) -> None:
         while not self._stopping:
-            await asyncio.sleep(self._until_next_step())
+            await asyncio.sleep(self._schedule.until_next_step())
             if self._commands.locked():
                 continue
-            if self._is_idle():
+            if self._schedule.is_idle():
                 await self.close(f"no command for {timedelta(seconds=self.aggregate.idle_timeout_s)}")
                 return
             async with self._commands:
@@ -382,8 +337,8 @@ class RecordingActor(Entity[Recording]):
             await self._follow_plan()
         except GetiActionError as error:
             logger.warning("session %s does not go on by itself: %s", self.id, error.detail)
-            self._pause.hold()
-        if self.aggregate.take is None or self.aggregate.dataset_id is None:
+            self._schedule.hold()
+        if self.aggregate.takes.open is None or self.aggregate.dataset_id is None:
             return
         try:
             self._progress = await self._parts.renew()
@@ -392,35 +347,17 @@ class RecordingActor(Entity[Recording]):
 
     async def _follow_plan(self) -> None:
         """Save the episode that has all its rows, or start the next one after the pause."""
-        take = self.aggregate.take
-        if take is not None and self._planned_end_s() == 0:
-            self._used_at = time.monotonic()
+        take = self.aggregate.takes.open
+        if take is not None and self._schedule.episode_end_s() == 0:
+            self._schedule.use()
             await self._end_to_save(SaveEpisode(episode_id=take.episode_id))
-        elif take is None and self._pause.is_over():
-            self._used_at = time.monotonic()
+        elif take is None and self._schedule.next_in_s() == 0:
+            self._schedule.use()
             await self._start(uuid4(), StartEpisode())
-
-    def _until_next_step(self) -> float:
-        """Seconds until the heartbeat has something to do."""
-        steps = (BEAT_S, self._planned_end_s(), self._pause.left_s())
-        return min(step for step in steps if step is not None)
-
-    def _is_idle(self) -> bool:
-        """Whether nobody has commanded anything for too long, and nothing goes on by itself."""
-        waits = self._planned_end_s() is None and self._pause.left_s() is None
-        return waits and time.monotonic() - self._used_at > self.aggregate.idle_timeout_s
-
-    def _planned_end_s(self) -> float | None:
-        """Seconds until the open episode has all rows of the plan; 0 when it has."""
-        rows = self.aggregate.rows_planned
-        if rows is None or self.aggregate.state is not RecordingState.RECORDING:
-            return None
-        last_ns = self._clock.row_ns(rows - 1)
-        return max(0.0, (last_ns - time.monotonic_ns()) / 1e9)
 
     def _use(self) -> None:
         """A command's turn came: the session is not idle. Refuses when it is another than was seen."""
-        self._used_at = time.monotonic()
+        self._schedule.use()
         self.must_match()
 
     # small things
@@ -431,27 +368,13 @@ class RecordingActor(Entity[Recording]):
         return self.log.load(Dataset, self.aggregate.dataset_id)
 
     @property
-    def _takes(self) -> Takes:
-        return Takes(settings().datasets_dir / str(self.aggregate.dataset_id))
-
-    @property
     def _open_take(self) -> Take:
-        assert self.aggregate.take is not None
-        return self.aggregate.take
+        assert self.aggregate.takes.open is not None
+        return self.aggregate.takes.open
 
     def _must_write(self) -> None:
         if self.aggregate.dataset_id is None:
             raise Conflict("This is practice: nothing is written. Open a session with a dataset_id to save episodes.")
-
-    def _rows_by_now(self) -> int:
-        rows = self._clock.last_row(time.monotonic_ns()) + 1
-        return rows if self.aggregate.rows_planned is None else min(rows, self.aggregate.rows_planned)
-
-    @property
-    def _clock(self) -> "SessionClock":
-        from actors.capture.clock import SessionClock
-
-        return SessionClock(self._t0_ns, self.aggregate.fps)
 
     def _meta(self, take: Take) -> "EpisodeMeta":
         from actors.capture.manifest import EpisodeMeta
@@ -464,7 +387,7 @@ class RecordingActor(Entity[Recording]):
             task=take.task,
             fps=self.aggregate.fps,
             started_at=take.started_at,
-            t0_ns=self._t0_ns,
+            t0_ns=self._schedule.t0_ns,
             robot_type=self.log.load(Robot, self.aggregate.robot_id).type,
             joint_names=self._parts.joint_names,
             control_hz=self._parts.control_hz,

@@ -6,7 +6,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from actors.entity import ATTEMPTS, Entity
+from actors.log import VersionConflict, now
+from actors.publishing import publish_newest
+from actors.takes import Takes
+from domain.dataset import Dataset, EpisodeFacts
 from domain.errors import GetiActionError, Unavailable
+from domain.recording import Recording
+from settings import settings
 
 if TYPE_CHECKING:
     from actors.capture.report import TakeReport
@@ -15,15 +22,11 @@ logger = logging.getLogger(__name__)
 
 
 class Saving:
-    """Used on one asyncio loop. ``save`` makes an episode of a take and raises what hinders it; ``failed`` is told of
-    that before anybody else."""
+    """Those of the session that ``owner`` owns. ``failed`` is told what could not be saved, and why, before anybody who
+    waits for it. Used on one asyncio loop."""
 
-    def __init__(
-        self,
-        save: "Callable[[UUID, Sequence[TakeReport]], Awaitable[None]]",
-        failed: Callable[[UUID, str], Awaitable[None]],
-    ) -> None:
-        self._save, self._failed = save, failed
+    def __init__(self, owner: Entity[Recording], takes: Takes, failed: Callable[[UUID, str], Awaitable[None]]) -> None:
+        self._owner, self._takes, self._failed = owner, takes, failed
         self._turn = asyncio.Lock()
         self._going_on: dict[UUID, asyncio.Task[None]] = {}
 
@@ -31,13 +34,19 @@ class Saving:
         return bool(self._going_on)
 
     def begin(self, episode_id: UUID, reports: "Sequence[TakeReport]" = ()) -> None:
-        """Save it in the background, unless that is going on."""
+        """Save it in the background, unless that is going on. Without the reports of all its parts it is one that was
+        interrupted."""
         if episode_id in self._going_on:
             return
         task = asyncio.create_task(self._in_turn(episode_id, reports))
         self._going_on[episode_id] = task
         task.add_done_callback(lambda _: self._going_on.pop(episode_id))
         task.add_done_callback(asyncio.Task.exception)  # nobody may wait for it
+
+    def begin_all(self) -> None:
+        """Also what this process, or the one before it, could neither save nor note as interrupted."""
+        for episode_id in self._owner.aggregate.takes.saving:
+            self.begin(episode_id)
 
     async def done(self, episode_id: UUID) -> None:
         """Returns once it is saved; at once when it is not being saved. Raises what hindered it."""
@@ -58,8 +67,27 @@ class Saving:
                 raise
             except Exception as error:
                 logger.exception("episode %s could not be saved", episode_id)
-                detail = (
-                    f"Saving failed: {type(error).__name__}. Keep or discard the episode; the server's log says more."
-                )
+                detail = f"Saving failed ({type(error).__name__}; the log says more): keep or discard the episode."
                 await self._failed(episode_id, detail)
                 raise Unavailable(detail) from error
+
+    async def _save(self, episode_id: UUID, reports: "Sequence[TakeReport]") -> None:
+        """The take becomes an immutable episode, the log learns of it, and a new version shows it."""
+        take = self._owner.aggregate.takes.saving[episode_id]
+        facts = await self._takes.seal(episode_id, take.label, reports, take.rows)
+        dataset = await self._add_to_dataset(facts)
+        await asyncio.to_thread(publish_newest, settings().datasets_dir, dataset)
+
+    async def _add_to_dataset(self, facts: EpisodeFacts) -> Dataset:
+        owner = self._owner
+        assert owner.aggregate.dataset_id is not None
+        for _ in range(ATTEMPTS):
+            dataset = owner.log.load(Dataset, owner.aggregate.dataset_id)
+            index = dataset.add_episode(facts, now())
+            try:
+                await owner.decide(lambda recording, index=index: recording.saved_as(facts, index, now()), dataset)  # type: ignore[misc]
+            except VersionConflict:
+                await owner.refresh()
+                continue
+            return dataset
+        raise Unavailable("The dataset is changed too often; save again.")

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from domain.dataset import EpisodeFacts
 from domain.errors import NotFound
-from domain.recording import Label
+from domain.takes import Label
 
 if TYPE_CHECKING:
     from actors.capture.manifest import EpisodeMeta

@@ -18,11 +18,10 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from cli import care
 from cli.progress import out, say
-from domain.errors import GetiActionError
+from domain.errors import DatabaseDamaged, GetiActionError
 from launch.claims import CannotStart
 from launch.server import await_ready, serve_until_stopped
 from projections import database
-from projections.database import DatabaseDamaged
 from projections.embedded import embedded
 from settings import PROJECT, NotText, Settings, settings
 

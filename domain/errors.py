@@ -15,6 +15,7 @@ GetiActionError
 ├── UnsupportedMedia            415  a content type that cannot be read here
 ├── NotAcceptable               406  no codec or format in common
 ├── Malformed                   400  cannot be parsed
+├── DatabaseDamaged             500  the database itself is broken
 ├── Unavailable                 503  try again: an owner restarts, a device is not obtainable
 │   ├── DeviceError             503  a driver's failure, with what to do about it
 │   │   └── DeviceLost          503  the device was there and is gone
@@ -107,6 +108,12 @@ class NotAcceptable(GetiActionError):
 
 class Malformed(GetiActionError):
     status, code, title = 400, "malformed", "Bad request"
+
+
+class DatabaseDamaged(GetiActionError):
+    """Not what was said to it, but the database itself is broken."""
+
+    code, title = "database_damaged", "The database is damaged"
 
 
 class Unavailable(GetiActionError):

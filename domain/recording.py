@@ -34,6 +34,7 @@ from domain.aggregate import (
 from domain.dataset import EpisodeFacts, Limits, Note, Tags, Task
 from domain.environment import Environment
 from domain.errors import Conflict, Invalid
+from domain.takes import Label, Take, Takes
 
 
 class RecordingState(StrEnum):
@@ -100,29 +101,6 @@ class CloseRecording(Command):
     """Ends the session; an open episode is kept as interrupted, never discarded."""
 
 
-class Label(BaseModel):
-    """What an operator says of an episode when it is saved."""
-
-    model_config = ConfigDict(frozen=True)
-    success: bool | None = None
-    tags: tuple[str, ...] = ()
-    note: str = ""
-
-
-class Take(BaseModel):
-    """An episode that is not saved yet. ``rows`` is set once it is known where it ends, ``reason`` when it ended
-    against our will."""
-
-    model_config = ConfigDict(frozen=True)
-    episode_id: UUID
-    number: int
-    task: str
-    started_at: datetime
-    rows: int | None = None
-    reason: str | None = None
-    label: Label = Label()
-
-
 class Recording(Aggregate):
     TOPIC = "recording"
     kind: ClassVar[str] = "recording"
@@ -143,11 +121,7 @@ class Recording(Aggregate):
     run: UUID | None
     node: str | None
     number: int
-    take: Take | None
-    saving: dict[UUID, Take]
-    interrupted: dict[UUID, Take]
-    saved: dict[UUID, int]
-    discarded: frozenset[UUID]
+    takes: Takes
     ended_as: RecordingState | None
 
     class Event(DomainEvent):
@@ -195,11 +169,9 @@ class Recording(Aggregate):
         task: str
 
         def apply(self, aggregate: "Recording") -> None:
+            take = Take(episode_id=self.episode_id, number=self.number, task=self.task, started_at=self.timestamp)
             aggregate.number = self.number
-            aggregate.take = Take(
-                episode_id=self.episode_id, number=self.number, task=self.task, started_at=self.timestamp
-            )
-            aggregate.state = aggregate.doing
+            aggregate.has(aggregate.takes.begun(take))
 
     class EpisodeEnded(Event):
         """It is known which row is the last and that the episode shall be saved; the files follow."""
@@ -212,11 +184,8 @@ class Recording(Aggregate):
         note: str = ""
 
         def apply(self, aggregate: "Recording") -> None:
-            take = aggregate.taken_out(self.episode_id)
             label = Label(success=self.success, tags=self.tags, note=self.note)
-            ended = take.model_copy(update={"rows": self.rows, "label": label})
-            aggregate.saving = {**aggregate.saving, self.episode_id: ended}
-            aggregate.state = aggregate.doing
+            aggregate.has(aggregate.takes.ended(self.episode_id, self.rows, label))
 
     class EpisodeSaved(Event):
         TOPIC = "recording.episode-saved"
@@ -224,18 +193,14 @@ class Recording(Aggregate):
         episode_index: int
 
         def apply(self, aggregate: "Recording") -> None:
-            aggregate.taken_out(self.episode.episode_id)
-            aggregate.saved = {**aggregate.saved, self.episode.episode_id: self.episode_index}
-            aggregate.state = aggregate.doing
+            aggregate.has(aggregate.takes.saved_at(self.episode.episode_id, self.episode_index))
 
     class EpisodeDiscarded(Event):
         TOPIC = "recording.episode-discarded"
         episode_id: UUID
 
         def apply(self, aggregate: "Recording") -> None:
-            aggregate.taken_out(self.episode_id)
-            aggregate.discarded = aggregate.discarded | {self.episode_id}
-            aggregate.state = aggregate.doing
+            aggregate.has(aggregate.takes.dropped(self.episode_id))
 
     class EpisodeInterrupted(Event):
         """The episode ended against our will. ``rows`` are whole on disk: keep them or discard them."""
@@ -246,10 +211,7 @@ class Recording(Aggregate):
         reason: str
 
         def apply(self, aggregate: "Recording") -> None:
-            take = aggregate.taken_out(self.episode_id)
-            kept = take.model_copy(update={"rows": self.rows, "reason": self.reason})
-            aggregate.interrupted = {**aggregate.interrupted, self.episode_id: kept}
-            aggregate.state = aggregate.doing
+            aggregate.has(aggregate.takes.lost(self.episode_id, self.rows, self.reason))
 
     class Closed(Event):
         TOPIC = "recording.closed"
@@ -299,11 +261,7 @@ class Recording(Aggregate):
         self.run = None
         self.node = None
         self.number = 0
-        self.take = None
-        self.saving = {}
-        self.interrupted = {}
-        self.saved = {}
-        self.discarded = frozenset()
+        self.takes = Takes()
         self.ended_as = None
 
     @classmethod
@@ -334,27 +292,13 @@ class Recording(Aggregate):
         """Nothing more can be recorded in it; an interrupted episode of it can still be kept or discarded."""
         return self.ended_as is not None
 
-    @property
-    def doing(self) -> RecordingState:
-        """Its state by what it does with episodes."""
-        if self.take is not None:
-            return RecordingState.RECORDING
-        return RecordingState.SAVING if self.saving else self.ended_as or RecordingState.READY
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether an episode is being recorded or saved."""
-        return self.take is not None or bool(self.saving)
-
-    def taken_out(self, episode_id: UUID) -> Take:
-        """The take of this id, from among those that are not saved yet. For events."""
-        if self.take is not None and self.take.episode_id == episode_id:
-            taken, self.take = self.take, None
-            return taken
-        known = self.saving if episode_id in self.saving else self.interrupted
-        taken = known[episode_id]
-        self.saving, self.interrupted = (_without(takes, episode_id) for takes in (self.saving, self.interrupted))
-        return taken
+    def has(self, takes: Takes) -> None:
+        """For events: its state is what it does with its episodes."""
+        self.takes = takes
+        if takes.open is not None:
+            self.state = RecordingState.RECORDING
+        else:
+            self.state = RecordingState.SAVING if takes.saving else self.ended_as or RecordingState.READY
 
     @property
     def rows_planned(self) -> int | None:
@@ -366,7 +310,9 @@ class Recording(Aggregate):
     def goes_on(self) -> bool:
         """Whether another episode starts by itself once this one has ended well."""
         wanted = self.plan.episodes
-        return self.plan.reset_time_s is not None and (wanted is None or len(self.saved) + len(self.saving) < wanted)
+        return self.plan.reset_time_s is not None and (
+            wanted is None or len(self.takes.saved) + len(self.takes.saving) < wanted
+        )
 
     def ready(self, run: UUID, node: str, at: datetime) -> None:
         """An owner has all devices: after opening, and again after the owner's process was lost."""
@@ -376,12 +322,12 @@ class Recording(Aggregate):
 
     def start(self, episode_id: UUID, command: StartEpisode, at: datetime) -> None:
         match self.state:
-            case RecordingState.READY | RecordingState.SAVING if not self.ended and not self.knows(episode_id):
+            case RecordingState.READY | RecordingState.SAVING if not self.ended and not self.takes.knows(episode_id):
                 task = command.task or self.task
                 self.trigger_event(
                     self.EpisodeStarted, timestamp=at, episode_id=episode_id, number=self.number + 1, task=task
                 )
-            case RecordingState.RECORDING if self.take is not None and self.take.episode_id == episode_id:
+            case RecordingState.RECORDING if self.takes.is_open(episode_id):
                 pass
             case RecordingState.READY | RecordingState.SAVING if not self.ended:
                 raise Conflict(f"Episode {episode_id} has already ended; start a new one.")
@@ -398,9 +344,9 @@ class Recording(Aggregate):
 
     def keep(self, command: KeepEpisode, at: datetime) -> None:
         """Save an interrupted episode as far as it is whole; of an ended session too."""
-        if self.is_busy or self.state is RecordingState.OPENING:
+        if self.takes.is_busy or self.state is RecordingState.OPENING:
             raise Conflict(f"This needs an idle session; it is {self.state}.")
-        take = self.interrupted.get(command.episode_id)
+        take = self.takes.interrupted.get(command.episode_id)
         if take is None:
             raise Conflict(f"Episode {command.episode_id} is not an interrupted one of this session.")
         if not take.rows:
@@ -409,20 +355,20 @@ class Recording(Aggregate):
 
     def saved_as(self, episode: EpisodeFacts, index: int, at: datetime) -> None:
         """The episode's files are whole and durable."""
-        if episode.episode_id not in self.saving:
+        if episode.episode_id not in self.takes.saving:
             raise Conflict(f"Episode {episode.episode_id} is not being saved; the session is {self.state}.")
         self.trigger_event(self.EpisodeSaved, timestamp=at, episode=episode, episode_index=index)
 
     def discard(self, episode_id: UUID, at: datetime) -> None:
-        if episode_id in self.discarded:
+        if episode_id in self.takes.discarded:
             return
-        if episode_id not in self.interrupted:
+        if episode_id not in self.takes.interrupted:
             self._must_have_open(episode_id)
         self.trigger_event(self.EpisodeDiscarded, timestamp=at, episode_id=episode_id)
 
     def interrupt(self, episode_id: UUID, rows: int, reason: str, at: datetime) -> None:
         """An episode that was recorded or being saved has ended against our will with ``rows`` whole rows."""
-        if episode_id not in self.saving and (self.take is None or self.take.episode_id != episode_id):
+        if episode_id not in self.takes.saving and not self.takes.is_open(episode_id):
             raise Conflict(f"Episode {episode_id} is not open; the session is {self.state}.")
         self.trigger_event(self.EpisodeInterrupted, timestamp=at, episode_id=episode_id, rows=rows, reason=reason)
 
@@ -443,30 +389,10 @@ class Recording(Aggregate):
         if self.ended:
             raise Conflict(f"The session is {self.state}: {self.reason}. Open a new one.")
 
-    def knows(self, episode_id: UUID) -> bool:
-        """Whether it is one of this session."""
-        if self.take is not None and self.take.episode_id == episode_id:
-            return True
-        return any(episode_id in known for known in (self.saving, self.saved, self.discarded, self.interrupted))
-
     def _must_be_at_rest(self) -> None:
-        if self.is_busy:
+        if self.takes.is_busy:
             raise Conflict("An episode is still open.")
 
     def _must_have_open(self, episode_id: UUID) -> None:
         self.check_open()
-        if (lost := self.interrupted.get(episode_id)) is not None:
-            kept = f"{lost.rows} rows of it are whole: keep them, or discard it" if lost.rows else "discard it"
-            raise Conflict(f"Episode {episode_id} was interrupted ({lost.reason}); {kept}.")
-        if episode_id in self.discarded:
-            raise Conflict(f"Episode {episode_id} was discarded.")
-        if episode_id in self.saving:
-            raise Conflict(f"Episode {episode_id} is being saved already.")
-        if self.take is None:
-            raise Conflict(f"No episode is open: the session is {self.state}.")
-        if self.take.episode_id != episode_id:
-            raise Conflict(f"The open episode is {self.take.episode_id}, not {episode_id}.")
-
-
-def _without(takes: dict[UUID, Take], episode_id: UUID) -> dict[UUID, Take]:
-    return {id: take for id, take in takes.items() if id != episode_id}
+        self.takes.must_be_open(episode_id)

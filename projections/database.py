@@ -18,7 +18,7 @@ from sqlalchemy import URL, Connection, Engine, RootTransaction, create_engine, 
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
 
-from domain.errors import GetiActionError, Invalid, LogBusy
+from domain.errors import DatabaseDamaged, Invalid, LogBusy
 from settings import PROJECT
 
 BUSY_TIMEOUT_MS = 5000
@@ -31,12 +31,6 @@ _DAMAGED = ("XX001", "XX002")
 # A writer that stops with the lock in its hands (suspended, cut off) is put out, and delays the others no longer.
 POSTGRESQL_OPTIONS = "-c lock_timeout=5s -c idle_in_transaction_session_timeout=4s"
 POSTGRESQL_ARGS = {"connect_timeout": 10, "keepalives_idle": 30, "tcp_user_timeout": 20_000}
-
-
-class DatabaseDamaged(GetiActionError):
-    """Not what was said to it, but the database itself is broken."""
-
-    code, title = "database_damaged", "The database is damaged"
 
 
 def damage(error: Exception) -> DatabaseDamaged | None:

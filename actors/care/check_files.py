@@ -14,7 +14,7 @@ from sqlalchemy import Row, Table, func, select, tuple_
 
 from actors.capture.episode import HIDDEN, episode_folder
 from actors.capture.lerobot_v3 import current_version
-from actors.capture.manifest import EPISODE_FILE, sha256
+from actors.capture.manifest import EPISODE_FILE, read_manifest, sha256
 from actors.care import lost
 from actors.care.check import Finding
 from actors.care.files import PASSED_BY
@@ -151,9 +151,9 @@ class _Checker:
         manifest = folder / EPISODE_FILE
         if not manifest.is_file() or sha256(manifest) != row.sha256:
             return
-        for name, wanted in orjson.loads(manifest.read_bytes())["files"].items():
-            if (folder / name).is_file() and sha256(folder / name) != wanted:
-                yield Finding(f"{self._name(folder / name)} is not what was saved", BRING_BACK)
+        for name, what in lost.wrong_files(read_manifest(folder), folder):
+            if (folder / name).is_file():
+                yield Finding(f"{self._name(folder / name)} {what}", BRING_BACK)
 
     def _has_its_episodes(self, dataset: str) -> bool:
         """Whether a version can be made of what is there."""

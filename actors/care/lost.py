@@ -1,6 +1,6 @@
 """A dataset's folder whose log is lost: what its episodes say of themselves, and whether their files are like that."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -35,7 +35,7 @@ def wrong_with(place: Path) -> str | None:
         return f"its {EPISODE_FILE} cannot be read"
     if str(manifest.meta.episode_id) != place.name:
         return f"its {EPISODE_FILE} is that of {manifest.meta.episode_id}"
-    return _wrong(manifest, place)
+    return _first_wrong(manifest, place)
 
 
 def look(folder: Path) -> Lost:
@@ -66,12 +66,28 @@ def verified(lost: Lost, folder: Path, told: Told) -> Lost:
     total, done = sum(manifest.size_bytes for manifest in lost.episodes), 0
     damaged = dict(lost.damaged)
     for manifest in lost.episodes:
-        if wrong := _wrong(manifest, _place(folder, manifest)):
+        if wrong := _first_wrong(manifest, _place(folder, manifest)):
             damaged[str(manifest.meta.episode_id)] = wrong
         done += manifest.size_bytes
         told("bytes", done, total)
     whole = [manifest for manifest in lost.episodes if str(manifest.meta.episode_id) not in damaged]
     return Lost(lost.dataset_id, whole, damaged)
+
+
+def _first_wrong(manifest: EpisodeManifest, place: Path) -> str | None:
+    return next((f"{name} {what}" for name, what in wrong_files(manifest, place)), None)
+
+
+def wrong_files(manifest: EpisodeManifest, place: Path) -> Iterator[tuple[str, str]]:
+    """Each file of an episode that is not as its manifest says, and what is wrong with it."""
+    for name, wanted in manifest.files.items():
+        file = place / name
+        if not is_inside(name) or not file.resolve().is_relative_to(place.resolve()):
+            yield name, "is not inside its folder"
+        elif not file.is_file():
+            yield name, "is missing"
+        elif sha256(file) != wanted:
+            yield name, "is not what was saved"
 
 
 def bring_in(lost: Lost, folder: Path, home: Path) -> None:
@@ -95,15 +111,3 @@ def _order(folder: Path) -> Callable[[EpisodeManifest], tuple[int, datetime]]:
     """As in the newest version that there is; what is not in it comes after, as it was recorded."""
     known = {row["episode_id"]: row["episode_index"] for row in read_episodes((folder / "current").resolve())}
     return lambda manifest: (known.get(str(manifest.meta.episode_id), len(known)), manifest.meta.started_at)
-
-
-def _wrong(manifest: EpisodeManifest, place: Path) -> str | None:
-    for name, wanted in manifest.files.items():
-        file = place / name
-        if not is_inside(name) or not file.resolve().is_relative_to(place.resolve()):
-            return f"{name} is not inside its folder"
-        if not file.is_file():
-            return f"{name} is missing"
-        if sha256(file) != wanted:
-            return f"{name} is not what was written"
-    return None

@@ -110,7 +110,7 @@ class Live:
         if self._window is None or self._window.ending:
             self._leave_off()
             self._window = Window(self._log.position())
-            self._tasks = [asyncio.create_task(work(self._window)) for work in (self._follow, self._watch)]
+            self._tasks = [asyncio.create_task(work(self._window)) for work in (self._follow, self._sample)]
         return self._window
 
     def _leave_off(self) -> None:
@@ -118,7 +118,7 @@ class Live:
             task.cancel()
         self._tasks, self._window = [], None
 
-    async def _watch(self, window: Window) -> None:
+    async def _sample(self, window: Window) -> None:
         """Look at what moves."""
         while self._look is not None and not window.ending:
             try:

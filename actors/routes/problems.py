@@ -16,9 +16,8 @@ from starlette.exceptions import HTTPException
 from actors.codec import Unreadable
 from actors.problem import AGAIN, problem
 from actors.routes.write import Repeated, render
-from domain.errors import GetiActionError, Malformed, NotFound, TooLarge, UnsupportedMedia
+from domain.errors import DatabaseDamaged, GetiActionError, Malformed, NotFound, TooLarge, UnsupportedMedia
 from projections import database, fold
-from projections.database import DatabaseDamaged
 
 KNOWN = {error.status: (error.code, error.title) for error in (Malformed, NotFound, TooLarge, UnsupportedMedia)}
 KNOWN[405] = ("method_not_allowed", "Method not allowed")

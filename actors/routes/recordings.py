@@ -147,7 +147,7 @@ async def _clear(
 ) -> Response:
     """Of a session that has ended, what was interrupted in it; the process that ends with it may just be met."""
     session = write.load(Recording, recording_id, project_id)
-    if not session.knows(episode_id):
+    if not session.takes.knows(episode_id):
         session.check_open()
     return await _told(write, recording_id, method, *args, repeatable=True)
 

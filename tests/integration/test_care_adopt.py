@@ -232,7 +232,7 @@ def test_damaged_episodes_are_left_out_and_named(log: Log, storage: Path, folder
     adopted = adopt(log, storage, folder, Wish(), quiet)
     assert (adopted.episodes, adopted.version) == (1, 1)
     assert adopted.damaged == {
-        str(ids[0]): "videos/top.mp4 is not what was written",
+        str(ids[0]): "videos/top.mp4 is not what was saved",
         str(ids[1]): "rows.parquet is missing",
         strange.name: f"its episode.json is that of {ids[2]}",
     }

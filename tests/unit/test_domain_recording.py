@@ -47,7 +47,7 @@ class RecordingMachine(AggregateMachine[Recording]):
 
     @rule()
     def end_the_open_one(self) -> None:
-        if (take := self.aggregate.take) is not None:
+        if (take := self.aggregate.takes.open) is not None:
             self.tell(lambda recording: recording.end(SaveEpisode(episode_id=take.episode_id), 1, self.at))
 
     @rule(episode=ids)
@@ -56,13 +56,13 @@ class RecordingMachine(AggregateMachine[Recording]):
 
     @rule(episode=ids)
     def saved(self, episode: Any) -> None:
-        index = len(self.aggregate.saved)
+        index = len(self.aggregate.takes.saved)
         self.tell(lambda recording: recording.saved_as(facts("any", episode_id=episode), index, self.at))
 
     @rule(newest=st.booleans())
     def saved_one_of_those(self, newest: bool) -> None:
         """In whatever order."""
-        if saving := [*self.aggregate.saving]:
+        if saving := [*self.aggregate.takes.saving]:
             self.saved(saving[-1 if newest else 0])
 
     @rule(episode=ids)
@@ -75,7 +75,7 @@ class RecordingMachine(AggregateMachine[Recording]):
 
     @rule(rows=st.integers(0, 2), reason=reasons)
     def interrupt_the_open_one(self, rows: int, reason: str) -> None:
-        if (take := self.aggregate.take) is not None:
+        if (take := self.aggregate.takes.open) is not None:
             self.interrupt(take.episode_id, rows, reason)
 
     @rule(fail=st.booleans(), often=st.integers(0, 2))
@@ -87,22 +87,22 @@ class RecordingMachine(AggregateMachine[Recording]):
     @invariant()
     def the_state_is_what_it_does_with_episodes(self) -> None:
         recording = self.aggregate
-        assert (recording.take is not None) == (recording.state is RecordingState.RECORDING)
-        if recording.take is None:
-            assert bool(recording.saving) == (recording.state is RecordingState.SAVING)
+        assert (recording.takes.open is not None) == (recording.state is RecordingState.RECORDING)
+        if recording.takes.open is None:
+            assert bool(recording.takes.saving) == (recording.state is RecordingState.SAVING)
 
     @invariant()
     def an_episode_ends_one_way(self) -> None:
         recording = self.aggregate
-        groups = [set(recording.saved), set(recording.discarded), set(recording.interrupted)]
-        groups += [set(recording.saving), {recording.take.episode_id} if recording.take else set()]
+        groups = [set(recording.takes.saved), set(recording.takes.discarded), set(recording.takes.interrupted)]
+        groups += [set(recording.takes.saving), {recording.takes.open.episode_id} if recording.takes.open else set()]
         assert len(set.union(*groups)) == sum(map(len, groups))
 
     @invariant()
     def in_an_ended_session_only_what_was_interrupted_is_cleared_up(self) -> None:
         if self.aggregate.ended:
             self.at_the_end = self.at_the_end or list(self.events)
-            self.interrupted_then = self.interrupted_then or set(self.aggregate.interrupted)
+            self.interrupted_then = self.interrupted_then or set(self.aggregate.takes.interrupted)
             assert self.events[: len(self.at_the_end)] == self.at_the_end
             for event in self.events[len(self.at_the_end) :]:
                 assert type(event).__name__ in (
@@ -125,11 +125,11 @@ class RecordingMachine(AggregateMachine[Recording]):
                     ended.remove(episode.episode_id)
                 case Recording.EpisodeInterrupted(episode_id=id):
                     ended.discard(id)
-        assert ended == set(self.aggregate.saving)
+        assert ended == set(self.aggregate.takes.saving)
 
     @invariant()
     def what_is_being_saved_has_rows(self) -> None:
-        assert all(take.rows for take in self.aggregate.saving.values())
+        assert all(take.rows for take in self.aggregate.takes.saving.values())
 
 
 def _episode_of(event: Any) -> Any:
@@ -179,7 +179,7 @@ def test_only_what_is_being_saved_becomes_saved(session: Recording, at: Any) -> 
     with pytest.raises(Conflict, match="not being saved"):
         session.saved_as(facts("any", episode_id=ROBOT), 0, at)
     session.saved_as(facts("any", episode_id=CAMERA), 0, at)
-    assert session.saved == {CAMERA: 0}
+    assert session.takes.saved == {CAMERA: 0}
 
 
 def test_the_next_episode_starts_while_others_are_being_saved(session: Recording, at: Any) -> None:
@@ -195,11 +195,11 @@ def test_the_next_episode_starts_while_others_are_being_saved(session: Recording
         session.discard(first, at)
     session.interrupt(second, 5, "the disk is full", at)
     session.saved_as(facts("any", episode_id=first), 0, at)
-    assert (session.state, session.take and session.take.episode_id) == (RecordingState.RECORDING, third)
+    assert (session.state, session.takes.open and session.takes.open.episode_id) == (RecordingState.RECORDING, third)
     session.end(SaveEpisode(episode_id=third), 5, at)
     assert session.state is RecordingState.SAVING
     session.saved_as(facts("any", episode_id=third), 1, at)
-    assert (session.state, set(session.interrupted)) == (RecordingState.READY, {second})
+    assert (session.state, set(session.takes.interrupted)) == (RecordingState.READY, {second})
 
 
 def test_a_command_for_another_episode_names_the_open_one(session: Recording, at: Any) -> None:
@@ -250,9 +250,9 @@ def test_what_was_interrupted_is_kept_or_discarded_after_the_end_too(session: Re
     session.discard(ROBOT, at)
     session.keep(KeepEpisode(episode_id=CAMERA), at)
     assert (session.state, session.ended) == (RecordingState.SAVING, True)
-    assert session.knows(CAMERA)
+    assert session.takes.knows(CAMERA)
     session.saved_as(facts("any", episode_id=CAMERA), 0, at)
-    assert (session.state, session.interrupted) == (RecordingState.CLOSED, {})
+    assert (session.state, session.takes.interrupted) == (RecordingState.CLOSED, {})
     with pytest.raises(Conflict, match="on request"):
         session.check_open()
 
