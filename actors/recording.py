@@ -22,7 +22,7 @@ from actors.schedule import Schedule
 from actors.takes import Takes, warm_up
 from domain.camera import Camera
 from domain.dataset import Dataset
-from domain.errors import Conflict, GetiActionError, StorageFull, Unavailable
+from domain.errors import Conflict, GetiActionError, RecordingFailed, StorageFull, Unavailable
 from domain.recording import KeepEpisode, Recording, RecordingState, SaveEpisode, StartEpisode
 from domain.robot import Robot
 from domain.takes import Take
@@ -78,10 +78,10 @@ class RecordingActor(Entity[Recording]):
         await self._settled.wait()
 
     async def opened(self) -> None:
-        """Returns once every device delivers. Raises Unavailable with the reason when the session failed to open."""
+        """Returns once every device delivers. Raises RecordingFailed with the reason."""
         await asyncio.wait_for(self._opened.wait(), OPEN_S + FINISH_S)
         if self.aggregate.state is RecordingState.FAILED:
-            raise Unavailable(f"The session could not open: {self.aggregate.reason}", code="recording_failed")
+            raise RecordingFailed(f"The session could not open: {self.aggregate.reason}")
 
     async def start_episode(self, command: StartEpisode, episode_id: str) -> dict[str, Any]:
         """Begin an episode; answers {episode_id}. Row 0 is taken a moment after."""

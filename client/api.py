@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import httpx
 
@@ -15,7 +16,8 @@ class Refused(Exception):
 
 
 class Api:
-    """Talks to one server. Waits and tries again while an owner restarts (503 with Retry-After)."""
+    """Talks to one server. Waits and tries again while an owner restarts (503 with Retry-After): by one key a POST, so
+    that nothing is done twice."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -52,8 +54,9 @@ class Api:
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
         deadline = time.monotonic() + RETRY_S
+        headers = {"Idempotency-Key": str(uuid4())} if method == "POST" else {}
         while True:
-            reply = self._http.request(method, path, json=body)
+            reply = self._http.request(method, path, json=body, headers=headers)
             if reply.status_code not in BUSY or "Retry-After" not in reply.headers or time.monotonic() > deadline:
                 break
             time.sleep(float(reply.headers["Retry-After"]))

@@ -17,6 +17,7 @@ GetiActionError
 ├── Malformed                   400  cannot be parsed
 ├── DatabaseDamaged             500  the database itself is broken
 ├── Unavailable                 503  try again: an owner restarts, a device is not obtainable
+│   ├── RecordingFailed         503  a session could not open, and is over
 │   ├── DeviceError             503  a driver's failure, with what to do about it
 │   │   └── DeviceLost          503  the device was there and is gone
 │   └── LogBusy                 503  the log's lock was not to be had in time
@@ -118,6 +119,15 @@ class DatabaseDamaged(GetiActionError):
 
 class Unavailable(GetiActionError):
     status, code, title = 503, "unavailable", "Unavailable"
+    passes: ClassVar[bool] = True
+    """Whether the same request may succeed a moment later."""
+
+
+class RecordingFailed(Unavailable):
+    """A session that could not open stays failed: once what it says is mended, a new one can be opened."""
+
+    code = "recording_failed"
+    passes = False
 
 
 class DeviceError(Unavailable):

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from actors.codec import Unreadable
 from actors.problem import AGAIN, problem
 from actors.routes.write import Repeated, render
-from domain.errors import DatabaseDamaged, GetiActionError, Malformed, NotFound, TooLarge, UnsupportedMedia
+from domain.errors import DatabaseDamaged, GetiActionError, Malformed, NotFound, TooLarge, Unavailable, UnsupportedMedia
 from projections import database, fold
 
 KNOWN = {error.status: (error.code, error.title) for error in (Malformed, NotFound, TooLarge, UnsupportedMedia)}
@@ -84,7 +84,7 @@ async def _domain(request: Request, error: Exception) -> Response:
 
 def render_error(request: Request, error: GetiActionError) -> Response:
     """One of ours, as a problem document."""
-    headers = AGAIN if error.status == 503 else None
+    headers = AGAIN if isinstance(error, Unavailable) and error.passes else None
     if error.status >= 500:
         cause = error if error.status == 500 and not isinstance(error, DatabaseDamaged) else None
         logger.warning("%s %s: %s", request.method, request.url.path, error.detail, exc_info=cause)
