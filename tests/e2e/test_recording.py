@@ -22,6 +22,7 @@ import pytest
 
 from client.api import Refused
 from client.demo import Cell, make_cell
+from projections.database import LOCK_TIMEOUT_S
 from settings import PROJECT
 
 from .conftest import Server, kill_family
@@ -269,7 +270,7 @@ def test_the_keys_at_the_bench_end_an_episode_take_it_again_and_end(server: Serv
     assert server.api.get(session)["state"] == "closed"
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGHUP, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_a_terminal_that_is_closed_closes_its_session_and_keeps_the_take(
     server: Server, cell: Cell, number: signal.Signals
 ) -> None:
@@ -431,6 +432,22 @@ def test_what_was_being_saved_is_saved_when_its_owner_is_killed(server: Server, 
         found = wait_for(server.api, session, state="ready", episodes_saved=1)
     assert [take["episode_id"] for take in found["interrupted"]] == [second]
     assert [each["id"] for each in server.api.get(f"/dataset/{cell.dataset}/episodes")] == [first]
+    server.api.post(f"{session}:close")
+
+
+@pytest.mark.long
+def test_a_session_is_taken_up_when_the_log_can_be_written_again(server: Server, cell: Cell) -> None:
+    """Its process is lost while somebody keeps the log for himself, for longer than anybody waits for it."""
+    session = open_session(server.api, cell)
+    episode = server.api.post(f"{session}:start_episode")["episode_id"]
+    wait_until(server.api, session, lambda found: ((found["episode"] or {}).get("row") or 0) > 5)
+    with server.database.with_name(f"{server.database.name}.lockfile").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert server.kill("ray::RecordingActor") >= 1
+        time.sleep(LOCK_TIMEOUT_S + 5)
+        assert server.api.get(session)["interrupted"] == []
+    found = wait_for(server.api, session, state="ready")
+    assert [take["episode_id"] for take in found["interrupted"]] == [episode]
     server.api.post(f"{session}:close")
 
 

@@ -7,7 +7,7 @@ import shutil
 import signal
 import time
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pyarrow.parquet as pq
 import pytest
@@ -21,6 +21,7 @@ from actors.capture.take import CameraTake, log_path, video_path
 from actors.capture.video import whole_rows
 from actors.devices.base import Sample
 from actors.devices.ring import Ring
+from actors.takes import Takes
 from domain.dataset import Limits
 from domain.errors import Conflict, Invalid, NotFound
 from tests.integration.test_capture_kit import (
@@ -211,6 +212,16 @@ def test_a_discarded_take_is_gone_and_discarding_repeats(tmp_path):
     assert list((tmp_path / "takes").iterdir()) == []
     with pytest.raises(NotFound):
         seal(folder, about)
+
+
+async def test_a_take_that_became_an_episode_before_the_log_knew_is_whole_all_the_same(tmp_path):
+    folder, about, reports = taken(tmp_path)
+    takes = Takes(tmp_path)
+    assert await takes.whole_rows(about.episode_id) == ROWS
+    seal(folder, about, reports)
+    assert not folder.exists()
+    assert await takes.whole_rows(about.episode_id) == ROWS
+    assert await takes.whole_rows(uuid4()) == 0
 
 
 def test_open_take_repeats_and_notes_what_it_is(tmp_path):
