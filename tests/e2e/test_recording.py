@@ -422,12 +422,14 @@ def test_what_was_being_saved_is_saved_when_its_owner_is_killed(server: Server, 
     wait_until(server.api, session, lambda found: ((found["episode"] or {}).get("row") or 0) > 5)
     with ThreadPoolExecutor() as pool, (server.storage / "datasets" / cell.dataset / ".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        pool.submit(server.api.post, f"{session}:save_episode", {"episode_id": first})
+        body = {"episode_id": first}
+        asked = pool.submit(httpx.post, f"{server.url}/api{session}:save_episode", json=body, timeout=60)
         wait_for(server.api, session, state="saving")
         second = server.api.post(f"{session}:start_episode")["episode_id"]
         wait_until(server.api, session, lambda found: ((found["episode"] or {}).get("row") or 0) > 5)
+        assert server.kill("ray::ServeReplica") == 1  # else it would ask the next owner to save
         assert server.kill("ray::RecordingActor") >= 1
-        time.sleep(1)
+        assert asked.result().status_code == 503
         fcntl.flock(lock, fcntl.LOCK_UN)
         found = wait_for(server.api, session, state="ready", episodes_saved=1)
     assert [take["episode_id"] for take in found["interrupted"]] == [second]
