@@ -52,7 +52,7 @@ async def _serving(app: FastAPI, config: Settings) -> AsyncIterator[None]:
     from actors.sample import make_sample
 
     await asyncio.to_thread(open_database, config.database_url, config.storage_dir)
-    log = Log(config.database_url)
+    log = Log(config.database_url, pooled=True)
     app.state.engine = log.engine
     app.state.gateway = Gateway(log)
     app.state.past = Past(log)

@@ -66,10 +66,10 @@ class Ack:
 
 class Log:
     """The log of one database. Cheap to make; reads on any thread; writes on its own one. An append waits for its
-    turn for ``lock_timeout_s`` at most."""
+    turn for ``lock_timeout_s`` at most. ``pooled`` where many read at once."""
 
-    def __init__(self, url: str, lock_timeout_s: float = 5.0) -> None:
-        self.engine: Engine = database.engine(url)
+    def __init__(self, url: str, lock_timeout_s: float = 5.0, pooled: bool = False) -> None:
+        self.engine: Engine = database.engine(url, pooled)
         self.unread = Unread(self.engine)
         self._recorder = _Recorder(
             SQLAlchemyDatastore(session_maker=sessionmaker(bind=self.engine)), events_table_name=tables.events.name

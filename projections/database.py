@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 from sqlalchemy import URL, Connection, Engine, RootTransaction, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, StaticPool
 
 from domain.errors import DatabaseDamaged, Invalid, LogBusy
 from settings import PROJECT
@@ -30,6 +30,7 @@ _DAMAGED = ("XX001", "XX002")
 """PostgreSQL's words for data and indexes that are broken."""
 # A writer that stops with the lock in its hands (suspended, cut off) is put out, and delays the others no longer.
 POSTGRESQL_OPTIONS = "-c lock_timeout=5s -c idle_in_transaction_session_timeout=4s"
+POOL: dict[str, Any] = {"pool_size": 8, "max_overflow": 24}
 POSTGRESQL_ARGS = {"connect_timeout": 10, "keepalives_idle": 30, "tcp_user_timeout": 20_000}
 
 
@@ -56,10 +57,12 @@ def damage(error: Exception) -> DatabaseDamaged | None:
     )
 
 
-def engine(url: str) -> Engine:
-    """An engine for a DATABASE_URL. Raises Invalid for a database that is neither SQLite in a file nor PostgreSQL."""
+def engine(url: str, pooled: bool = False) -> Engine:
+    """An engine for a DATABASE_URL. ``pooled`` is for a process that many ask at once: it keeps connections to
+    PostgreSQL, which has few (100, unless told otherwise), so nobody else does. Raises Invalid for a database that is
+    neither SQLite in a file nor PostgreSQL."""
     parsed = _parsed(url)
-    return _sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
+    return _sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed, pooled)
 
 
 def in_memory() -> Engine:
@@ -158,10 +161,9 @@ def _sqlite(url: URL) -> Engine:
         url.set(database=str(path)),
         connect_args={"isolation_level": None},
         paramstyle="named",
-        pool_size=8,
-        max_overflow=24,
         json_serializer=_dumps,
         json_deserializer=orjson.loads,
+        **POOL,
     )
     event.listen(made, "connect", _pragmas)
     event.listen(made, "begin", _begin)
@@ -181,7 +183,7 @@ def _begin(connection: Connection) -> None:
         connection.connection.cursor().execute("BEGIN")
 
 
-def _postgresql(url: URL) -> Engine:
+def _postgresql(url: URL, pooled: bool) -> Engine:
     query = dict(url.query)
     options = f"{query.pop('options', '')} {POSTGRESQL_OPTIONS}".strip()
     if "ssl" in query:
@@ -190,11 +192,9 @@ def _postgresql(url: URL) -> Engine:
     made = create_engine(
         url.set(query=query),
         connect_args={"options": options, "autocommit": True, **POSTGRESQL_ARGS},
-        pool_size=8,
-        max_overflow=24,
-        pool_pre_ping=True,
         json_serializer=_dumps,
         json_deserializer=orjson.loads,
+        **(POOL | {"pool_pre_ping": True} if pooled else {"poolclass": NullPool}),
     )
     event.listen(made, "begin", _begin)
     return made

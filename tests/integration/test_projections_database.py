@@ -1,5 +1,6 @@
 """The connections as the log and the GETs use them."""
 
+import asyncio
 import shutil
 import sqlite3
 import subprocess
@@ -13,10 +14,12 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
+from actors.log import Log
 from domain.errors import LogBusy
 from projections import database, schema
 from projections.tables import positions
 from settings import PROJECT
+from tests.integration.log_kit import new_project
 
 
 def test_sqlite_is_durable_and_its_readers_never_wait(sqlite_url: str) -> None:
@@ -66,6 +69,19 @@ def test_postgresql_lets_no_holder_stop_the_others(postgresql_url: str) -> None:
         waits = {name: connection.scalar(text(f"SHOW {name}")) for name in names}
     assert waits == {"lock_timeout": "5s", "idle_in_transaction_session_timeout": "4s"}
     engine.dispose()
+
+
+def test_who_is_not_asked_by_many_keeps_no_connection_but_the_writers(postgresql_url: str) -> None:
+    schema.upgrade(postgresql_url)
+    mine = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+    watcher = database.engine(postgresql_url)
+    for pooled, kept in ((False, 1), (True, 2)):
+        log = Log(postgresql_url, pooled=pooled)
+        asyncio.run(log.append(new_project("pooled" if pooled else "not pooled")))
+        log.position()
+        with watcher.connect() as connection:
+            assert connection.scalar(mine) == kept
+        log.close()
 
 
 def test_the_file_of_a_process_that_was_killed_is_made_whole(sqlite_url: str, tmp_path: Path) -> None:
