@@ -1,10 +1,12 @@
 """Every setting, read from the environment or `.env` in the project folder, here and nowhere else."""
 
 import re
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+from dotenv import dotenv_values
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -140,3 +142,15 @@ def settings() -> Settings:
         return Settings()
     except UnicodeDecodeError as error:
         raise NotText(f"{ENV_FILE} is not UTF-8 text (at byte {error.start}): save it as UTF-8.") from None
+
+
+def strangers() -> list[str]:
+    """A line for each name in `.env` that is no setting: a slip of the pen would else pass for a setting."""
+    known = [name.upper() for name in Settings.model_fields]
+    names = [name for name in dotenv_values(ENV_FILE) if name.upper() not in known]
+    return [f"{ENV_FILE} names {name}, which is no setting{_perhaps(name, known)}" for name in names]
+
+
+def _perhaps(name: str, known: list[str]) -> str:
+    close = get_close_matches(name.upper(), known, 1, cutoff=0.8)
+    return f": did you mean {close[0]}?" if close else "; set it in the environment if another program should see it."

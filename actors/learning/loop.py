@@ -167,7 +167,8 @@ def _export(spec: TrainSpec, job: JobFolder, telemetry: Telemetry) -> None:
     if checkpoint is None:
         return
     step = checkpoint_step(checkpoint)
-    telemetry.write(Progress("exporting", step, spec.max_steps, telemetry.loss, f"exports: {', '.join(spec.export)}"))
+    wanted = ", ".join(spec.export) or "none is wanted"
+    telemetry.write(Progress("exporting", step, spec.max_steps, telemetry.loss, f"exports: {wanted}"))
     _load_libraries()
     with job.log.open("a", encoding="utf-8") as log, redirect_stdout(log):  # torch.onnx prints each step it takes
         facts = export(checkpoint, job.exports, spec.export)
