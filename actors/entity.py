@@ -29,6 +29,8 @@ from settings import settings
 
 NAMESPACE = "geti-action"
 ATTEMPTS = 5
+RETRY_S = 0.1
+END_S = 1.0  # for what it does of its own accord
 logger = logging.getLogger(__name__)
 
 _seen_version: ContextVar[int | None] = ContextVar("seen_version", default=None)
@@ -52,9 +54,12 @@ class Entity[A: Aggregate]:
         self.log = Log(settings().database_url)
         self.aggregate: A = self._load()
         self._deciding = asyncio.Lock()
-        self._leaving = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self.myself.wake.remote()
+        self._leaving = self._retiring = False
+        self.myself: Any = ray.get_runtime_context().current_actor
+        self._loop = asyncio.get_running_loop()
+        # Not as a call by its own handle: one that Ray gets while it still says that the actor restarts it drops.
+        self._waking = self._loop.create_task(self.wake())
+        self._waking.add_done_callback(self._log_failure)
 
     def __repr__(self) -> str:
         """The name by which the dashboard and Ray's logs show this actor."""
@@ -65,14 +70,8 @@ class Entity[A: Aggregate]:
         """The name of the node this owner runs on."""
         return str(ray.util.get_node_ip_address())
 
-    @cached_property
-    def myself(self) -> Any:
-        """This actor's own handle."""
-        return ray.get_runtime_context().current_actor
-
     async def wake(self) -> None:
         """Runs first in every new process, after a crash too: take up what the log says was going on."""
-        self._loop = asyncio.get_running_loop()
         begin(self._own)
 
     async def obey(self, provenance: Provenance | None, if_match: int | None, command: str, *args: Any) -> Any:
@@ -116,12 +115,11 @@ class Entity[A: Aggregate]:
 
     def from_thread(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Let a device's thread say something to the owner; what goes wrong with it is logged."""
-        assert self._loop is not None
         asyncio.run_coroutine_threadsafe(coroutine, self._loop).add_done_callback(self._log_failure)
 
-    def _log_failure(self, done: "Future[None]") -> None:
+    def _log_failure(self, done: "Future[None] | asyncio.Task[None]") -> None:
         if not done.cancelled() and (error := done.exception()) is not None:
-            logger.error("%r could not take in what its device said", self, exc_info=error)
+            logger.error("%r could not take up what it had to do", self, exc_info=error)
 
     async def refresh(self) -> None:
         """Somebody else changed the aggregate (its configuration): load it again."""
@@ -139,11 +137,20 @@ class Entity[A: Aggregate]:
         """Stop this process on purpose, from wherever: Ray does not restart it, the next activation does."""
         # Once only: a process that is owed an answer by itself never ends, and nobody could wake the owner again.
         if not self._leaving:
-            self._leaving = True
-            self.myself.retire.remote()
+            self._leaving, self._retiring = True, False
+            self._call_retire()
+
+    def _call_retire(self) -> None:
+        """Only a call can end the process; it is made again if Ray drops it."""
+        self.myself.retire.remote().future().add_done_callback(self._unless_dropped)
+
+    def _unless_dropped(self, called: "Future[None]") -> None:
+        if not self._retiring and isinstance(called.exception(), RayActorError):
+            self._loop.call_soon_threadsafe(self._loop.call_later, RETRY_S, self._call_retire)
 
     async def retire(self) -> None:
         """End the process once what it holds is let go, unless somebody needs it again meanwhile."""
+        self._retiring = True
         try:
             if not self.needed:
                 await self.let_go()
@@ -153,6 +160,8 @@ class Entity[A: Aggregate]:
         if self.needed:  # from the beginning, or since somebody came while it let go
             self._leaving = False
         else:
+            self._waking.cancel()
+            await asyncio.wait({self._waking}, timeout=END_S)
             ray.actor.exit_actor()
 
     async def let_go(self) -> None:

@@ -29,6 +29,7 @@ from .conftest import Server, kill_family
 from .kit import FPS, open_session, record, wait_for, wait_until
 
 pytestmark = pytest.mark.slow
+KILLS = 40
 
 
 @pytest.fixture
@@ -107,6 +108,18 @@ def test_a_killed_session_owner_costs_only_the_open_take(server: Server, cell: C
     assert (kept["rows"], kept["episode_index"]) == (interrupted["rows"], 2)
     episodes = server.api.get(f"/dataset/{cell.dataset}/episodes")
     assert [episode["id"] for episode in episodes] == [saved["episode_id"], again["episode_id"], broken]
+    server.api.post(f"{session}:close")
+
+
+@pytest.mark.long
+def test_whenever_its_owner_is_killed_a_session_is_taken_up(server: Server, cell: Cell) -> None:
+    """Ray may still say that the owner restarts when its next process is there already."""
+    session = open_session(server.api, cell)
+    for _ in range(KILLS):
+        broken = server.api.post(f"{session}:start_episode")["episode_id"]
+        assert server.kill("ray::RecordingActor") >= 1
+        wait_until(server.api, session, lambda found: found["state"] == "ready")
+        server.api.post(f"{session}:discard_episode", {"episode_id": broken})
     server.api.post(f"{session}:close")
 
 

@@ -2,13 +2,15 @@
 Ray's handle of the process is the only stand-in here."""
 
 import asyncio
+from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
+from ray.exceptions import ActorUnavailableError
 
 from actors import entity
-from actors.entity import Entity
+from actors.entity import RETRY_S, Entity
 from actors.log import Log
 from actors.provenance import Provenance, event_id
 from domain.camera import Camera
@@ -18,25 +20,33 @@ from projections import schema
 from tests.integration.log_kit import AT, new_camera, new_project
 
 
+class Handle:
+    """An owner's handle of its own process. Each call of it stays without an answer until the test gives one."""
+
+    def __init__(self) -> None:
+        self.calls: list[Future[None]] = []
+        self.retire = SimpleNamespace(remote=self._call)
+
+    def _call(self) -> SimpleNamespace:
+        self.calls.append(Future())
+        return SimpleNamespace(future=lambda call=self.calls[-1]: call)
+
+
 class Owner(Entity[Camera]):
-    """A camera's owner without a device; ``called`` is what it asked of its own process."""
+    """A camera's owner without a device."""
 
     aggregate_type: ClassVar = Camera
+    is_awake = False
 
-    def __init__(self, id: str) -> None:
-        self.called: list[str] = []
-        methods = {name: SimpleNamespace(remote=lambda name=name: self.called.append(name)) for name in METHODS}
-        self.__dict__["myself"] = SimpleNamespace(**methods)
-        super().__init__(id)
+    async def wake(self) -> None:
+        await super().wake()
+        self.is_awake = True
 
     async def take(self) -> None:
         await self.decide(lambda camera: camera.connect(self.run, "node", AT))
 
     async def see(self) -> None:
         await self.decide(lambda camera: camera.stream(640, 480, 30.0, "node", AT))
-
-
-METHODS = ("wake", "retire")
 
 
 @pytest.fixture
@@ -47,6 +57,7 @@ def camera(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Camera:
     made = new_camera(project)
     asyncio.run(log.append(project, made))
     log.close()
+    monkeypatch.setattr(entity.ray, "get_runtime_context", lambda: SimpleNamespace(current_actor=Handle()))
     monkeypatch.setattr(entity, "settings", lambda: SimpleNamespace(database_url=database_url, log_level="INFO"))
     return made
 
@@ -61,12 +72,28 @@ async def test_the_one_that_was_overtaken_stops_itself(camera: Camera) -> None:
     await second.take()
     with pytest.raises(Unavailable, match="new owner"):
         await first.see()
-    assert first.called == ["wake", "retire"]
+    assert len(first.myself.calls) == 1
     await second.see()
-    assert second.called == ["wake"]
+    assert (second.is_awake, second.myself.calls) == (True, [])
     assert topics(second) == ["camera.created", "camera.connecting", "camera.connecting", "camera.streaming"]
     for owner in (first, second):
         owner.log.close()
+
+
+async def test_an_owner_that_leaves_asks_again_when_its_call_is_dropped(camera: Camera) -> None:
+    owner = Owner(str(camera.id))
+    owner.leave()
+    owner.leave()
+    (call,) = owner.myself.calls
+    call.set_exception(ActorUnavailableError("it restarts", None))
+    await asyncio.sleep(2 * RETRY_S)
+    _, again = owner.myself.calls
+    with pytest.raises(TypeError, match="exit_actor API"):  # there is no process of an actor here
+        await owner.retire()
+    again.set_exception(ActorUnavailableError("it has exited", None))
+    await asyncio.sleep(2 * RETRY_S)
+    assert len(owner.myself.calls) == 2
+    owner.log.close()
 
 
 async def test_of_many_decisions_at_once_each_is_made_on_what_is_so(camera: Camera) -> None:
