@@ -28,7 +28,7 @@ from domain.errors import GetiActionError, Unavailable
 from settings import settings
 
 NAMESPACE = "geti-action"
-ATTEMPTS = 5
+ATTEMPTS = 8
 RETRY_S = 0.1
 END_S = 1.0  # for what it does of its own accord
 logger = logging.getLogger(__name__)

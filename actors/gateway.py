@@ -1,6 +1,7 @@
 """Command ─► owner. Entities that own no device are decided here, in the replica; the others by their Ray actors."""
 
 import asyncio
+import random
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 from uuid import UUID
@@ -28,6 +29,7 @@ OWNERS: dict[type[Aggregate], type[Entity[Any]]] = {
     Job: TrainingActor,
 }
 SETTLE_S = 10
+PAUSE_S = 0.01
 DELETION_ORDER = ("dataset", "environment", "camera", "robot", "model")
 
 
@@ -56,7 +58,8 @@ class Gateway:
         once: Once | None = None,
     ) -> Ack:
         """Load, decide, append; again from the start when another writer was first. A living owner is told."""
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
+            await _let_others_go_first(attempt)
             aggregate = self.load(kind, id, project_id)
             aggregate.must_match(if_match)
             decision(aggregate)
@@ -70,7 +73,8 @@ class Gateway:
 
     async def delete_project(self, id: UUID, *, if_match: int | None = None, once: Once | None = None) -> Ack:
         """A project goes with all that lives in it, in one append."""
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
+            await _let_others_go_first(attempt)
             project = self.load(Project, id)
             project.must_match(if_match)
             held = self.log.holders(claims.member(id))
@@ -200,6 +204,12 @@ class Gateway:
     async def _tell(self, kind: type[Aggregate], id: UUID) -> None:
         if kind in OWNERS and (owner := living(kind.kind, id)):
             send(owner, "refresh")
+
+
+async def _let_others_go_first(attempt: int) -> None:
+    """For a while that is another for each, and longer each time: those who were overtaken together meet no more."""
+    if attempt:
+        await asyncio.sleep(random.uniform(0, PAUSE_S * 2**attempt))  # noqa: S311
 
 
 def _said(event: DomainEvent) -> dict[str, Any]:

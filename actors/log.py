@@ -4,7 +4,7 @@ This is the one place that knows recorders; whose turn it is to write is actors/
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -57,11 +57,13 @@ class VersionConflict(Conflict):
 @dataclass(frozen=True, slots=True)
 class Ack:
     """An append that is durable: the position of its last event, the version that the aggregate has now which it is
-    about (the first, unless said otherwise), and the answer stored with it, if any."""
+    about (the first, unless said otherwise), and the answer stored with it, if any. ``repeated`` when that answer was
+    there before: then nothing was appended."""
 
     position: int
     version: int
     answer: Answer | None = None
+    repeated: bool = False
 
 
 class Log:
@@ -180,17 +182,13 @@ class Log:
         Raises VersionConflict, the refusal of a claim, KeyReused, LogBusy or StorageFull (then nothing happened), or
         Unavailable (it may have happened). What deletes things is written on a full disk too.
         """
-        version = (about or aggregates[0]).version
-        try:
-            ack = await self._append(aggregates, version, once)
-        except StorageFull:
-            if not (all(map(_deletes, aggregates)) and self._reserve):
-                raise
-            ack = await self._append(aggregates, version, once, self._reserve.lent)
+        write = partial(self._append, aggregates, (about or aggregates[0]).version, once)
+        ack = await self._even_when_full(write, all(map(_deletes, aggregates)))
         grown = [(each, each.version - len(each.pending_events)) for each in aggregates]
         for aggregate in aggregates:
             aggregate.collect_events()
-        self._keep([each for each, before in grown if snapshots.is_due(before, each.version)])
+        if not ack.repeated:
+            self._keep([each for each, before in grown if snapshots.is_due(before, each.version)])
         return ack
 
     def fill_reserve(self) -> bool:
@@ -206,9 +204,7 @@ class Log:
                 lambda error: logger.warning("a snapshot was not written: %s", error.detail),
             )
 
-    async def _append(
-        self, aggregates: Iterable[Aggregate], version: int, once: Once | None, room: Room = nullcontext
-    ) -> Ack:
+    async def _append(self, aggregates: Iterable[Aggregate], version: int, once: Once | None, room: Room) -> Ack:
         pending = (event for aggregate in aggregates for event in cast("list[DomainEvent]", aggregate.pending_events))
         events = [stamped(event) for event in pending]
         stored = [
@@ -223,24 +219,37 @@ class Log:
 
     async def remember(self, once: Once, version: int) -> Answer:
         """Keep the answer of a command whose events were appended by its owner. ``version`` is what it leads to."""
-        ack = await self._append((), version, once)
+        ack = await self._even_when_full(partial(self._append, (), version, once))
         assert ack.answer is not None
         return ack.answer
 
     async def hold_key(self, scope: str, key: str, body_sha256: str) -> Answer | None:
         """Keep a key for a few seconds while its command is carried out, unless there is an answer already. Raises
         KeyReused, or InProgress when somebody else holds it."""
-        return await self._written(lambda connection: answers.hold(connection, scope, key, body_sha256))
+        hold = partial(self._written, lambda connection: answers.hold(connection, scope, key, body_sha256))
+        return await self._even_when_full(hold)
 
     async def renew_key(self, scope: str, key: str) -> None:
-        await self._written(lambda connection: answers.renew(connection, scope, key))
+        renew = partial(self._written, lambda connection: answers.renew(connection, scope, key))
+        await self._even_when_full(renew)
 
     async def let_go_key(self, scope: str, key: str) -> None:
         """The command was refused, so its key may come again."""
-        await self._written(lambda connection: answers.let_go(connection, scope, key))
+        let_go = partial(self._written, lambda connection: answers.let_go(connection, scope, key))
+        await self._even_when_full(let_go)
 
     async def forget_old_keys(self) -> None:
         await self._written(answers.forget_old)
+
+    async def _even_when_full[T](self, write: Callable[[Room], Awaitable[T]], may: bool = True) -> T:
+        """On a full disk ``write`` gets the room that was set aside for what makes room, and for the keys of such
+        commands, if it ``may``."""
+        try:
+            return await write(nullcontext)
+        except StorageFull:
+            if not (may and self._reserve):
+                raise
+            return await write(self._reserve.lent)
 
     async def _written[T](self, work: Callable[[Connection], T], room: Room = nullcontext) -> T:
         try:
@@ -259,7 +268,7 @@ class Log:
         may_park: bool = False,
     ) -> Ack:
         if once and (answer := answers.given(connection, once)):
-            return Ack(answer.position, answer.version, answer)
+            return Ack(answer.position, answer.version, answer, repeated=True)
         position = self._record(connection, events, stored, may_park) if events else _newest(connection)
         return Ack(position, version, answers.remember(connection, once, version, position) if once else None)
 

@@ -6,6 +6,7 @@ for that. One whose client hangs up is carried through all the same: Serve cance
 
 import asyncio
 import hashlib
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -27,7 +28,8 @@ from domain.errors import GetiActionError, Invalid, LogBusy, NotFound, StaleVers
 from projections import fold
 from projections.kinds import Found
 
-MAX_DIGITS = 18
+_TAG = re.compile(r'(W/)?"(?P<quoted>[0-9]{1,18})"|(?P<bare>[0-9]{1,18})')
+"""A weak one too, for what is between us and the client may have weakened it; and for who types it, without quotes."""
 TURN_S = 60.0
 """How long a repetition waits for the answer to the first request with its key."""
 KEY = "the first answer to it is repeated for 24 h; 422 with another body"
@@ -67,6 +69,7 @@ class Write:
     body_sha256: str
     key: str | None
     if_match: int | None
+    is_conditional: bool
 
     def new_id(self, chosen: UUID | None) -> UUID:
         """The client's choice; else with a key always the same, so that repeating cannot make a second thing."""
@@ -82,7 +85,7 @@ class Write:
 
     def must_be_new(self) -> None:
         """For what creates. Raises StaleVersion: RFC 9110 lets no If-Match hold where nothing is yet."""
-        if self.if_match is not None:
+        if self.is_conditional:
             raise StaleVersion("What this creates has no version yet that If-Match could name; leave it out.")
 
     @carried_through
@@ -247,7 +250,7 @@ async def _write(
     scope = f"{provenance.by} {request.method} {request.url.path}"
     if idempotency_key and (answer := await in_turn(partial(_answered, gateway.log, scope, idempotency_key, digest))):
         raise Repeated(answer)
-    return Write(gateway, scope, digest, idempotency_key, _version(if_match))
+    return Write(gateway, scope, digest, idempotency_key, _version(if_match), if_match is not None)
 
 
 async def _answered(log: Log, scope: str, key: str, digest: str) -> Answer | None:
@@ -265,10 +268,9 @@ async def _refuse_other_media(request: Request) -> None:
 def _version(if_match: str | None) -> int | None:
     if if_match is None or if_match == "*":
         return None
-    text = if_match.removeprefix("W/").strip('"')
-    if not (text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS):
+    if not (tag := _TAG.fullmatch(if_match)):
         raise Invalid('If-Match takes the ETag of one earlier answer, such as "3".')
-    return int(text)
+    return int(tag["quoted"] or tag["bare"])
 
 
 Writing = Annotated[Write, Depends(_write)]

@@ -319,9 +319,10 @@ def test_a_huge_body_is_413(server: Server, http: httpx.Client, cell: Cell, chun
 
 def test_wrong_conditions_are_told(server: Server, http: httpx.Client, cell: Cell) -> None:
     path = f"/api/projects/{cell.project}"
-    for etag in ("abc", '"1", "2"', '"-1"', "", f'"{"9" * 5000}"', '"²"'.encode()):
+    for etag in ("abc", '"1", "2"', '"-1"', "", f'"{"9" * 5000}"', '"²"'.encode(), '"1', '1"'):
         problem(server, http.put(path, json={"name": "x"}, headers={"If-Match": etag}), 422)
     problem(server, http.put(path, json={"name": "x"}, headers={"If-Match": '"77"'}), 412)
+    problem(server, http.post("/api/projects", json={"name": "x"}, headers={"If-Match": "*"}), 412)
     reply = http.put(path, json={"name": "x"}, headers={"Idempotency-Key": "k" * 201})
     assert problem(server, reply, 422)["errors"][0]["loc"] == "Idempotency-Key"
     for twice in ("Idempotency-Key", "If-Match"):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.answers import Once
 from actors.log import Log
 from actors.rebuild import rebuild
 from actors.reserve import BYTES, Reserve
@@ -75,6 +76,21 @@ async def test_deletes_succeed_on_a_full_disk_however_often_it_is_filled(disk: P
         await log.append(doomed)
         assert free(disk) < ROOM  # what the delete did not need is set aside again before anybody else can use it
     assert contents(log)["projects"] == []
+
+
+async def test_a_delete_may_come_with_a_key_on_a_full_disk(disk: Path, log: Log) -> None:
+    """That of an owner's command, whose key is held before anybody knows whether it makes room."""
+    fill(disk, but_bytes=ROOM)
+    doomed, *_ = await write_until_full(log)
+    assert await log.hold_key("POST", "key", "") is None
+    doomed.delete(AT)
+    await log.append(doomed)
+    answer = await log.remember(Once("POST", "key", "", 200, lambda _: "gone"), doomed.version)
+    assert log.answered("POST", "key", "") == answer
+    await log.hold_key("POST", "other", "")
+    await log.let_go_key("POST", "other")
+    assert log.answered("POST", "other", "") is None
+    assert free(disk) < ROOM
 
 
 def test_the_reserve_is_real_space_and_comes_back(disk: Path) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import delete, select, update
 
-from actors.log import Log
+from actors.answers import Once
+from actors.log import Ack, Log
 from actors.snapshots import EVERY
 from domain.project import Project, UpdateProject
 from projections import schema, tables
@@ -62,6 +63,25 @@ async def test_a_snapshot_and_what_came_after_make_the_same_aggregate(log: Log) 
     loaded.update(UpdateProject(name="goes on"), AT)
     await log.append(loaded)
     assert log.load(Project, project.id).name == "goes on"
+
+
+async def test_what_a_repeated_key_did_not_write_is_not_kept(log: Log) -> None:
+    """Both decided on the same version: the second gets the first's answer, and nothing of its own becomes of it."""
+    project = new_project()
+    await grow(log, project, EVERY - 2)
+    once = Once("PUT /api/projects/1", "key", "", 200, lambda _: "renamed")
+    first, second = log.load(Project, project.id), log.load(Project, project.id)
+    first.update(UpdateProject(name="first"), AT)
+    assert (await log.append(first, once=once)).answer == (await _renamed_twice(log, second, once)).answer
+    assert log.load(Project, project.id).version == EVERY - 1
+    await log.append(new_project("after"))  # the writer's queue is done with what came before
+    assert kept(log) == {}
+
+
+async def _renamed_twice(log: Log, project: Project, once: Once) -> Ack:
+    for name in ("second", "third"):
+        project.update(UpdateProject(name=name), AT)
+    return await log.append(project, once=once)
 
 
 async def test_it_is_what_is_read(log: Log) -> None:

@@ -42,7 +42,7 @@ def gateway(database_url: str) -> Iterator[Noting]:
 
 
 def writing(gateway: Gateway, if_match: int | None = None) -> Write:
-    return Write(gateway, "POST", "", None, if_match)
+    return Write(gateway, "POST", "", None, if_match, if_match is not None)
 
 
 async def test_opening_a_session_wakes_its_devices_before_its_owner_is_up(gateway: Noting) -> None:
