@@ -70,7 +70,8 @@ def test_it_stops_while_it_starts(own_server: Server, words: str, number: signal
     assert own_server.stop(number, kill=os.kill) < STOP_S
 
 
-@pytest.mark.parametrize("name", ["raylet", pytest.param("gcs_server", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["raylet", "gcs_server"])
 def test_it_says_so_and_ends_when_ray_dies_and_in_order_when_its_whole_group_is_told_to(
     own_server: Server, name: str
 ) -> None:

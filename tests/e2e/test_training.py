@@ -132,17 +132,17 @@ async def test_an_interrupted_training_ends_canceled_and_stays_so(server: Server
 
 
 @pytest.mark.timeout(600)
-def test_an_interrupt_before_the_first_step_leaves_no_process(server: Server, recorded: Cell) -> None:
+@pytest.mark.parametrize("waits_s", [0.0, pytest.param(1.0, marks=pytest.mark.long)])
+def test_an_interrupt_before_the_first_step_leaves_no_process(server: Server, recorded: Cell, waits_s: float) -> None:
     """While Ray Train's own processes start, which is when it does not tidy up itself."""
-    for waits_s in (0.0, 1.0):
-        job = submit(server.api, recorded, max_steps=100_000, model_name="too early")
-        deadline = time.monotonic() + 300
-        while "waits for a worker" not in (server.api.get(f"/jobs/{job}")["message"] or ""):
-            assert time.monotonic() < deadline, server.api.get(f"/jobs/{job}")
-            time.sleep(0.05)
-        time.sleep(waits_s)
-        server.api.post(f"/jobs/{job}:interrupt")
-        assert server.api.get(f"/jobs/{job}")["status"] == "canceled"
+    job = submit(server.api, recorded, max_steps=100_000, model_name="too early")
+    deadline = time.monotonic() + 300
+    while "waits for a worker" not in (server.api.get(f"/jobs/{job}")["message"] or ""):
+        assert time.monotonic() < deadline, server.api.get(f"/jobs/{job}")
+        time.sleep(0.05)
+    time.sleep(waits_s)
+    server.api.post(f"/jobs/{job}:interrupt")
+    assert server.api.get(f"/jobs/{job}")["status"] == "canceled"
     deadline = time.monotonic() + 30
     titles = ("ray::PlacementGroupCleaner", "ray::TrainController", "ray::train-", "ray::RayTrainWorker")
     while left := [each for title in titles for each in server.processes(title)]:
