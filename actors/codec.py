@@ -41,6 +41,12 @@ class UnknownTopic(Unreadable):
     code = "unknown_event"
 
 
+class Gap(Unreadable):
+    """A row of the log is whole, but does not follow the one before it in its aggregate: those between are lost."""
+
+    code = "log_not_whole"
+
+
 def encode(event: DomainEvent) -> bytes:
     """The event's fields as JSON, but for its aggregate's id and version, which have columns of their own."""
     without = ENVELOPE | {name for name in event.PROVENANCE if getattr(event, name) is None}
@@ -112,6 +118,28 @@ class Following:
         if self._have_checksums and not has_checksum(state):
             raise _without_checksum(position, topic)
         self._have_checksums = self._have_checksums or has_checksum(state)
+
+
+class FollowingOne(Following):
+    """Reads the rows of one aggregate, from behind a version of it."""
+
+    def __init__(self, after: int = 0) -> None:
+        super().__init__()
+        self._version = after
+
+    def decode(self, position: int, id: UUID, version: int, topic: str, state: bytes) -> DomainEvent:
+        """As ``Following``'s. Raises Gap for a row that does not follow the one before, too: nothing must be decided
+        on what is left of an aggregate."""
+        event = super().decode(position, id, version, topic, state)
+        if version != self._version + 1:
+            raise Gap(
+                f"Events of the log are lost: the event '{topic}' at position {position} is version {version} of its "
+                f"aggregate, and the one before it is {self._version or 'missing'}. Run geti-action check-log, and "
+                "restore a backup.",
+                position=position,
+            )
+        self._version = version
+        return event
 
 
 def damaged(position: int, topic: str, why: str) -> Damaged:

@@ -89,7 +89,8 @@ class Log:
     # reading
 
     def load[A: Aggregate](self, kind: type[A], id: UUID) -> A:
-        """The aggregate as the log has it. Raises NotFound; a deleted one is loaded (its methods refuse)."""
+        """The aggregate as the log has it. Raises NotFound, or Unreadable where its events are damaged or lost; a
+        deleted one is loaded (its methods refuse)."""
         with self.engine.connect() as connection:
             aggregate: Any = snapshots.newest(connection, kind, id)
             for event in _stream(connection, id, after=aggregate.version if aggregate else 0):
@@ -295,7 +296,7 @@ class _Recorder(SQLAlchemyApplicationRecorder):  # type: ignore[misc]
 
 
 def _stream(connection: Connection, id: UUID, after: int) -> Iterator[DomainEvent]:
-    events, decoder = tables.events.c, codec.Following()
+    events, decoder = tables.events.c, codec.FollowingOne(after)
     query = select(tables.events).where(events.originator_id == id, events.originator_version > after)
     for row in connection.execute(query.order_by(events.originator_version)):
         yield decoder.decode(*row)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Engine, Row, select
 
 from actors import codec
-from actors.codec import Unreadable
+from actors.codec import Gap, Unreadable
 from projections.tables import events
 
 MOST = 100
@@ -41,6 +41,8 @@ class Unread:
     def _is_still(self, position: int, met: Met) -> bool:
         """A row that is as it was has not been mended, even if nothing is wrong with it by itself."""
         row = self._row(position)
+        if row is not None and isinstance(met.error, Gap):
+            return not self._has_one_before(row)
         if row is None or row == met.row:
             return row is not None
         try:
@@ -48,6 +50,12 @@ class Unread:
         except Unreadable:
             return True
         return False
+
+    def _has_one_before(self, row: Row[Any]) -> bool:
+        """Whether what came before it in its aggregate is back."""
+        is_it = events.c.originator_id == row.originator_id, events.c.originator_version == row.originator_version - 1
+        with self._engine.connect() as connection:
+            return connection.execute(select(events.c.id).where(*is_it)).first() is not None
 
     def _row(self, position: int) -> Row[Any] | None:
         with self._engine.connect() as connection:

@@ -138,7 +138,7 @@ class _Checker:
             try:
                 is_right = self._is_right(id, version)
             except Unreadable:
-                continue  # the event has been told
+                continue  # the event has been told, or the gap before it
             if not is_right and version > self._newest_of(id):
                 yield _lost(f"The snapshot of {id} at its version {version} holds", "geti-action rebuild")
             elif not is_right:

@@ -19,6 +19,7 @@ from actors.care import lost
 from actors.care.check import Finding
 from actors.care.files import PASSED_BY
 from actors.care.restoring import STAGING
+from actors.codec import Unreadable
 from actors.learning.export import folder_digest
 from actors.log import Log
 from actors.rebuild import Told
@@ -139,7 +140,10 @@ class _Checker:
     def _version(self, row: Row[Any]) -> Iterator[Finding]:
         if self._is_recorded_into(UUID(row.id)):
             return
-        version = self._log.load(Dataset, UUID(row.id)).content_version
+        try:
+            version = self._log.load(Dataset, UUID(row.id)).content_version
+        except Unreadable:
+            return  # the check of the log says why
         folder = self._dataset(row.id)
         if version and not ((folder / "versions" / str(version)).is_dir() and current_version(folder) == version):
             todo = f"geti-action adopt {folder}" if self._has_its_episodes(row.id) else BRING_ALL_BACK

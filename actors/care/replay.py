@@ -14,8 +14,7 @@ PAGE = 500
 
 
 def replay(connection: Connection, id: UUID, version: int) -> Aggregate | None:
-    """The aggregate as it was at ``version``; None when the log does not reach so far. Raises Damaged or
-    UnknownTopic."""
+    """The aggregate as it was at ``version``; None when the log does not reach so far. Raises Unreadable."""
     aggregate: Any = None
     for event in _events(connection, id, version):
         aggregate = event.mutate(aggregate)
@@ -23,7 +22,7 @@ def replay(connection: Connection, id: UUID, version: int) -> Aggregate | None:
 
 
 def _events(connection: Connection, id: UUID, upto: int) -> Iterator[DomainEvent]:
-    after, following = 0, codec.Following()
+    after, following = 0, codec.FollowingOne()
     of_it = select(events).where(events.c.originator_id == id).order_by(events.c.originator_version).limit(PAGE)
     while True:
         behind = of_it.where(events.c.originator_version > after, events.c.originator_version <= upto)

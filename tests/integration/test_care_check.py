@@ -187,6 +187,10 @@ DAMAGE: dict[str, tuple[Callable[[Connection], object], list[str]]] = {
             "A row of cameras is not what the log says -> geti-action rebuild cameras",
         ],
     ),
+    "an event gone from a long stream": (
+        lambda connection: connection.execute(delete(EVENTS).where(EVENTS.c.id == 120)),
+        [f"Aggregate .* has version 41 at position 121, and the one before is 39 {RESTORE}"],
+    ),
     "two events swapped": (
         swapped,
         [

@@ -15,6 +15,7 @@ from actors.log import Log
 from domain.dataset import Dataset
 from domain.environment import Environment
 from domain.recording import OpenRecording, Recording, StartEpisode
+from projections import tables
 from tests.integration.care_kit import DATASET, JOB, MODEL, SIZES, make_system, opened, record_lost
 from tests.integration.log_kit import AT
 from tests.integration.test_capture_kit import record
@@ -205,6 +206,15 @@ def test_each_disagreement_is_found_and_told_with_what_to_do(log: Log, storage: 
         shutil.rmtree(storage)
         shutil.copytree(whole, storage, symlinks=True)
     assert list(check_files(log, storage)) == []
+
+
+def test_a_dataset_that_cannot_be_loaded_does_not_end_the_search(log: Log, storage: Path) -> None:
+    """An event of it is lost, which the check of the log tells."""
+    lost = tables.events.c.originator_id == DATASET, tables.events.c.originator_version == 2
+    with log.engine.begin() as connection:
+        connection.execute(tables.events.delete().where(*lost))
+    shutil.rmtree(storage / "jobs")
+    assert len(list(check_files(log, storage))) == 1
 
 
 def test_what_was_deleted_keeps_its_files(log: Log, storage: Path) -> None:

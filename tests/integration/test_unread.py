@@ -15,7 +15,7 @@ from actors.as_of import Past
 from actors.care.backup import back_up
 from actors.care.check import check_log
 from actors.care.exporting import export_to
-from actors.codec import Damaged
+from actors.codec import Damaged, Gap
 from actors.entity import OwnerLost
 from actors.gateway import Gateway
 from actors.log import Log
@@ -139,6 +139,32 @@ async def test_every_answer_and_then_health_name_it_until_it_is_mended(
     assert (await http.get("/health")).json()["problems"] == []
     project = log.load(Project, born.originator_id)
     assert project.name == "A1"
+
+
+async def test_nothing_is_decided_on_what_a_lost_event_left_until_it_is_back(log: Log, http: AsyncClient) -> None:
+    second = EVENTS.c.id == 2
+    with log.engine.begin() as connection:
+        row = connection.execute(select(EVENTS).where(second)).one()
+        connection.execute(EVENTS.delete().where(second))
+    path = f"/projects/{row.originator_id}"
+    for reply in (await http.put(path, json={"name": "new"}), await http.delete(path)):
+        assert (reply.status_code, reply.json()["error_code"], reply.json()["position"]) == (500, "log_not_whole", 3)
+        assert "version 3 of its aggregate, and the one before it is 1. Run geti-action check-log" in reply.text
+    for _ in range(2):
+        (problem,) = (await http.get("/health")).json()["problems"]
+        assert problem["what"] == "event 3"
+    with log.engine.begin() as connection:
+        connection.execute(EVENTS.insert().values(row._asdict()))
+    assert (await http.get("/health")).json()["problems"] == []
+    assert (await http.put(path, json={"name": "new"})).status_code == 200
+
+
+async def test_a_thing_whose_first_event_is_lost_is_no_other_thing(log: Log) -> None:
+    with log.engine.begin() as connection:
+        born = connection.execute(select(EVENTS.c.originator_id).where(EVENTS.c.id == 1)).scalar_one()
+        connection.execute(EVENTS.delete().where(EVENTS.c.id == 1))
+    with pytest.raises(Gap, match="position 2 is version 2 of its aggregate, and the one before it is missing"):
+        log.load(Project, born)
 
 
 async def test_an_owner_that_cannot_load_it_is_not_called_lost(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
