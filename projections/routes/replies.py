@@ -17,8 +17,7 @@ from projections.kinds import Found
 from projections.paging import MAX_CURSOR, MAX_LIMIT, Page, Rows
 
 SHOWS_PAST = "shows_past"
-"""Noted in the request's state by a route whose answer is of the position that was asked for; what has no past, as
-health, shows how things are."""
+"""Noted in the request's state by a route whose answer is of the position that was asked for; a refusal is of now."""
 
 
 def reading(request: Request) -> Connection:
@@ -69,15 +68,21 @@ AS_OF: dict[str, Any] = {"parameters": [_AT]}
 """``openapi_extra`` of a GET whose tables can be read as they were."""
 ONE: dict[str, Any] = AS_OF | {"responses": {"200": {"headers": ETAG}}}
 """That of one thing."""
-COUNTED: dict[str, Any] = {"responses": {"200": {"headers": _OF_LISTS}}}
-"""``openapi_extra`` of a list of what is never changed."""
-PAGED: dict[str, Any] = COUNTED | {
+_COUNTED: dict[str, Any] = {"responses": {"200": {"headers": _OF_LISTS}}}
+COUNTED: dict[str, Any] = _COUNTED | AS_OF
+"""``openapi_extra`` of a list that says in its own way which part of it is wanted."""
+PAGED: dict[str, Any] = _COUNTED | {
     "parameters": [
         _AT,
         *(_parameter(name, schema) for name, schema in _Asked.model_json_schema()["properties"].items()),
     ]
 }
 """That of a list: FastAPI's own way of declaring these costs every GET nearly as much as its query."""
+
+
+def has_past(openapi_extra: dict[str, Any] | None) -> bool:
+    """Whether a GET with this ``openapi_extra`` can be asked how things were."""
+    return _AT in (openapi_extra or {}).get("parameters", ())
 
 
 def page(request: Request) -> Page | None:

@@ -239,6 +239,7 @@ def test_health_says_how_things_stand(http: httpx.Client) -> None:
     assert health["status"] == ("degraded" if health["problems"] else "ok")
     assert http.get("/api/ready").status_code == 204
     now = http.get("/api/health?at=1")  # has no past, and does not say that it shows one
+    assert (now.status_code, now.json()["error_code"]) == (422, "no_past")
     assert int(now.headers["X-Log-Position"]) >= health["log"]["position"]
     assert http.get("/api/projects?at=1").headers["X-Log-Position"] == "1"
 

@@ -32,13 +32,18 @@ async def log(database_url: str) -> AsyncIterator[Log]:
 
 
 @pytest.fixture
-async def http(log: Log) -> AsyncIterator[httpx.AsyncClient]:
-    app = FastAPI()
-    app.state.engine, app.state.gateway, app.state.past = log.engine, Gateway(log), Past(log)
-    problems.install(app)
-    app.add_middleware(AsOf)
+def app(log: Log) -> FastAPI:
+    made = FastAPI()
+    made.state.engine, made.state.gateway, made.state.past = log.engine, Gateway(log), Past(log)
+    problems.install(made)
+    made.add_middleware(AsOf)
     for router in (*reading.routers, projects.router, audit.router):
-        app.include_router(router)
+        made.include_router(router)
+    return made
+
+
+@pytest.fixture
+async def http(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost/api") as client:
         yield client
 
@@ -137,6 +142,23 @@ async def test_the_present_is_not_touched(log: Log, http: httpx.AsyncClient) -> 
     before = await get(http, "/projects")
     assert await get(http, "/projects", at=1) != before
     assert await get(http, "/projects") == before
+
+
+async def test_who_takes_the_past_slowly_keeps_nobody_waiting(log: Log, app: FastAPI, http: httpx.AsyncClient) -> None:
+    await tell_the_story(log)
+    sent, taken = asyncio.Event(), asyncio.Event()
+
+    async def send(message: Any) -> None:
+        sent.set()
+        await taken.wait()
+
+    about = {"type": "http", "method": "GET", "path": "/api/projects", "query_string": b"at=1", "headers": []}
+    slow = asyncio.create_task(app(about, taken.wait, send))
+    await sent.wait()
+    async with asyncio.timeout(5):
+        assert len(await get(http, "/projects", at=1)) == 1
+    taken.set()
+    await slow
 
 
 async def test_the_events_of_the_past_end_there(log: Log, http: httpx.AsyncClient) -> None:

@@ -29,6 +29,27 @@ async def test_an_unknown_verb_is_an_unknown_route(http: httpx.AsyncClient, meth
         assert (reply.status_code, reply.json()["error_code"]) == (404, "not_found"), reply.url
 
 
+WITHOUT_PAST = [
+    *("/api/live", "/api/health", "/api/settings", f"{CELL}/cameras/{uuid4()}/stats", f"/api/jobs/{uuid4()}/metrics"),
+    *(
+        f"/api/dataset/{uuid4()}/{file}"
+        for file in ("download", "video/videos/top/file-000.mp4", "episodes/0/thumbnail")
+    ),
+]
+
+
+async def test_what_has_no_past_refuses_a_position(http: httpx.AsyncClient) -> None:
+    for path in WITHOUT_PAST:
+        reply = await http.get(path, params={"at": 1})
+        assert (reply.status_code, reply.json()["error_code"]) == (422, "no_past"), path
+
+
+async def test_a_position_makes_no_route_of_what_is_none(http: httpx.AsyncClient) -> None:
+    assert (await http.get("/api/spaceships?at=1")).status_code == 404
+    assert (await http.get(f"{THINGS[0]}:close?at=1")).status_code == 405
+    assert (await http.get("/?at=1")).status_code == 200
+
+
 async def test_a_known_verb_has_its_method(http: httpx.AsyncClient) -> None:
     assert (await http.get(f"{THINGS[0]}:close")).status_code == 405
 
