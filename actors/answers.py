@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, select
+from sqlalchemy import Connection, bindparam, delete, exists, select
 
 from domain.errors import KeyReused, Unavailable
 from projections import statements
 from projections.statements import Query, Row
+from projections.tables import events, rfc3339
 from projections.tables import idempotency as table
-from projections.tables import rfc3339
 
 _KNOWN = Query(select(table).where(table.c.scope == bindparam("scope"), table.c.key == bindparam("key")))
 HOLD = timedelta(seconds=10)
@@ -95,9 +95,10 @@ def forget_old(connection: Connection) -> None:
     connection.execute(delete(table).where(table.c.created_at < rfc3339(_now() - KEPT)))
 
 
-def forget_beyond(connection: Connection, position: int) -> None:
-    """Those that tell of what the log does not reach to (any more)."""
-    connection.execute(delete(table).where(table.c.position > position))
+def forget_lost(connection: Connection) -> None:
+    """Those that tell of what is not in the log (any more)."""
+    is_there = exists().where(events.c.id == table.c.position)
+    connection.execute(delete(table).where(table.c.position > 0, ~is_there))
 
 
 def _row(connection: Connection, scope: str, key: str, body_sha256: str) -> Row | None:

@@ -49,6 +49,7 @@ class _Checker:
         self._connection = connection
         self._is_readable = True
         self._position = 0
+        self._rows_are_traces = False
         self._following = codec.Following()
         with connection.begin():
             if connection.dialect.name == "postgresql":  # whoever reads the findings may take his time
@@ -111,9 +112,14 @@ class _Checker:
             yield Finding(f"The next event would get position {following}, which is not behind {self._position}", MOVE)
 
     def _end(self) -> Iterator[Finding]:
-        """Whether the log has lost what it had acknowledged: others remember a later position."""
-        if end := losses.end_lost(self._connection):
-            yield Finding(end, _or_go_on("geti-action rebuild"))
+        """Whether the log has lost what it had acknowledged: others remember a later position, or that something
+        ended. Of the latter the rows that are missing are all that is left."""
+        told = (losses.end_lost(self._connection), losses.answer_lost(self._connection))
+        for what in filter(None, told):
+            yield Finding(what, _or_go_on("geti-action rebuild"))
+        for what in losses.ends_lost(self._connection):
+            self._rows_are_traces = True
+            yield Finding(what, _or_go_on("geti-action rebuild"))
 
     def _tables(self) -> Iterator[Finding]:
         views = standings(self._connection)
@@ -131,7 +137,8 @@ class _Checker:
                     yield _lost(f"{lost} rows of {name} hold" if lost > 1 else f"A row of {name} holds", again)
                     continue
                 rows_are = f"{differing} rows of {name} are" if differing > 1 else f"A row of {name} is"
-                yield Finding(f"{rows_are} not what the log says", again)
+                todo = _or_go_on(again) if self._rows_are_traces else again
+                yield Finding(f"{rows_are} not what the log says", todo)
 
     def _snapshots(self) -> Iterator[Finding]:
         for id, version in self._connection.execute(select(snapshots.c.originator_id, snapshots.c.version)).all():

@@ -5,9 +5,10 @@ import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, delete, func, select, update
 
 from actors.care import losses
 from actors.care.backup import back_up
@@ -37,10 +38,11 @@ def lose(log: Log, condition: Any) -> None:
         connection.execute(delete(events).where(condition))
 
 
-def remembered(connection: Connection) -> None:
-    """An answer tells of an event that came after all that the views have had."""
+def remembered(connection: Connection, position: int = 81) -> None:
+    """An answer tells of an event, of one that came after all that the views have had if nothing else is said."""
     row = {"scope": "x", "key": "k", "body_sha256": "", "status": 201, "answer": {"version": 1, "body": None}}
-    connection.execute(tables.idempotency.insert().values(**row, created_at="2026-11-01T09:00:00.000000Z", position=81))
+    at = {"created_at": "2026-11-01T09:00:00.000000Z", "position": position}
+    connection.execute(tables.idempotency.insert().values(**row, **at))
 
 
 def newest_of(name: str) -> Any:
@@ -96,6 +98,74 @@ def test_who_goes_on_without_what_is_lost_has_a_whole_log(log: Log, tmp_path: Pa
     losses.forget(log)
     assert export_to(log, tmp_path / "log.jsonl").events == 80
     assert list(check_log(log)) == []
+
+
+def deletion_lost(log: Log) -> UUID:
+    """Of a project that was deleted before another came, so that the log's end is there."""
+    project = new_project("old")
+    for deletes in (False, True):
+        if deletes:
+            project.delete(AT)
+        asyncio.run(log.append(project))
+    asyncio.run(log.append(new_project("new")))
+    lose(log, events.c.id == 82)
+    return project.id
+
+
+def test_a_lost_deletion_is_missed_by_what_it_took_away(log: Log, tmp_path: Path) -> None:
+    id = deletion_lost(log)
+    what = (
+        f"What ended the project {id} is lost: neither a claim nor a row is left of it, "
+        "and no event behind position 81 says why"
+    )
+    with pytest.raises(NotWhole, match=f"^{what}.*; or go on without what is lost: geti-action rebuild"):
+        export_to(log, tmp_path / "log.jsonl")
+    go_on = "restore a backup; or go on without what is lost: geti-action rebuild"
+    assert [str(finding) for finding in check_log(log)] == [
+        f"{what} -> {go_on}",
+        f"A row of claims is not what the log says -> {go_on} claims",
+        f"A row of projects is not what the log says -> {go_on} projects",
+    ]
+    rebuild(log)
+    assert list(check_log(log)) == []
+    assert export_to(log, tmp_path / "log.jsonl").events == 82
+
+
+def test_an_answer_to_a_lost_event_tells_of_it_even_after_a_rebuild(log: Log, tmp_path: Path) -> None:
+    deletion_lost(log)
+    with log.engine.begin() as connection:
+        remembered(connection, 82)
+    rebuild(log)
+    what = "The event at position 82 is lost, of which a row of idempotency tells"
+    with pytest.raises(NotWhole, match=what):
+        export_to(log, tmp_path / "log.jsonl")
+    assert [finding.what for finding in check_log(log)] == [what]
+    losses.forget(log)
+    assert list(check_log(log)) == []
+    assert export_to(log, tmp_path / "log.jsonl").events == 82
+
+
+def test_a_position_that_was_passed_over_is_no_loss(log: Log, tmp_path: Path) -> None:
+    """Neither of what has ended before it, nor of what goes on."""
+    asyncio.run(log.append(new_project("new")))
+    with log.engine.begin() as connection:
+        connection.execute(update(events).where(events.c.id == 81).values(id=90))
+        losses.rows.continue_behind(connection, 90)
+    rebuild(log)
+    assert list(check_log(log)) == []
+    assert export_to(log, tmp_path / "log.jsonl").position == 90
+
+
+def test_rows_that_a_hand_took_away_are_no_loss(log: Log, tmp_path: Path) -> None:
+    """No position is missing where an event could have been."""
+    with log.engine.begin() as connection:
+        connection.execute(delete(tables.claims).where(tables.claims.c.owner == f"project:{named('lab')}"))
+        connection.execute(delete(tables.projects).where(tables.projects.c.id == str(named("lab"))))
+    assert [finding.todo for finding in check_log(log)] == [
+        "geti-action rebuild claims",
+        "geti-action rebuild projects",
+    ]
+    assert export_to(log, tmp_path / "log.jsonl").events == 80
 
 
 def test_what_comes_meanwhile_is_no_loss(log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
