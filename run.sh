@@ -84,12 +84,16 @@ fingerprint() { { pwd && cat -- pyproject.toml requirements.lock "$(lock_of "$1"
 
 is_installed() { compgen -G ".venv/lib/python$PYTHON_VERSION/site-packages/$1-*" >/dev/null; }
 
+# The mark of an install that is going on, or was cut off. actors/learning/install.py, which installs training's set while
+# the server runs, knows it by the same name, and takes the lock of setup().
+unfinished() { echo ".venv/.unfinished-$1"; }
+
 is_wanted() { [[ " ${wanted[*]} " == *" $1 "* ]]; }
 
 # A package added or taken away behind our back (pip, uv sync) makes site-packages newer than the stamp.
 is_current() {
   local stamp=.venv/.setup-$1
-  [ -f "$stamp" ] && [ "$(<"$stamp")" = "$(fingerprint "$1")" ] &&
+  [ -f "$stamp" ] && [ ! -e "$(unfinished "$1")" ] && [ "$(<"$stamp")" = "$(fingerprint "$1")" ] &&
     [ ! ".venv/lib/python$PYTHON_VERSION/site-packages" -nt "$stamp" ] && [ -x .venv/bin/geti-action ]
 }
 
@@ -98,16 +102,18 @@ all_current() {
   for name in "${wanted[@]}"; do is_current "$name" || return 1; done
 }
 
-# Scripts in .venv/bin carry the folder's path: one that was moved or copied is made new.
+# Scripts in .venv/bin carry the folder's path: one that was moved or copied is made new. So is one without pyvenv.cfg:
+# whoever made or removed it was cut off, and its python is the machine's.
 is_usable() {
-  [ "$(cat .venv/.setup-root 2>/dev/null || pwd)" = "$PWD" ] &&
+  [ -f .venv/pyvenv.cfg ] && [ "$(cat .venv/.setup-root 2>/dev/null || pwd)" = "$PWD" ] &&
     .venv/bin/python -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$PYTHON_VERSION')" 2>/dev/null
 }
 
 make_venv() {
   if is_usable; then return; fi
   say "Making .venv with Python $PYTHON_VERSION …"
-  "$uv" venv --quiet --clear --python "$PYTHON_VERSION" .venv >&2 ||
+  rm -rf -- .venv/pyvenv.cfg .venv
+  "$uv" venv --quiet --python "$PYTHON_VERSION" .venv >&2 ||
     die "Python $PYTHON_VERSION is not here and could not be fetched. Install it (Ubuntu 24.04:" \
       "sudo apt install python$PYTHON_VERSION; elsewhere: pyenv install $PYTHON_VERSION) and run this again."
   pwd >.venv/.setup-root
@@ -121,10 +127,31 @@ tell_training_size() {
     die "training needs $TRAIN_NEEDS_GB GB while it is installed, and $free_gb GB are free here. Make room and run this again."
 }
 
+# What was cut off may lack files, and uv counts it as installed by its dist-info folder: without that it is linked again.
+forget() {
+  local name
+  for name in geti-action-backend $(sed -n 's/^\([a-z0-9-]*\)==.*/\1/p' "$(lock_of "$1")"); do
+    find ".venv/lib/python$PYTHON_VERSION/site-packages" -maxdepth 1 -iname "${name//-/[-_.]}-[0-9]*.dist-info" \
+      -exec rm -r -- {} +
+  done
+}
+
+mend_cut_off() {
+  local name
+  for name in "${wanted[@]}"; do
+    [ -e "$(unfinished "$name")" ] || continue
+    say "An earlier installation of $(lock_of "$name") was cut off: all of it is put there again …"
+    forget "$name"
+  done
+}
+
 # No --require-hashes for the project itself; its dependencies are all in the locks (hence --no-deps).
 install_wanted() {
   local name files=()
-  for name in "${wanted[@]}"; do files+=(-r "$(lock_of "$name")"); done
+  for name in "${wanted[@]}"; do
+    files+=(-r "$(lock_of "$name")")
+    is_current "$name" || touch "$(unfinished "$name")"
+  done
   "$uv" pip install --python .venv/bin/python --no-deps --require-hashes "${files[@]}" >&2
   "$uv" pip install --python .venv/bin/python --no-deps --quiet --editable . >&2
 }
@@ -133,7 +160,10 @@ install_wanted() {
 write_stamps() {
   local name
   mkdir -p ".venv/lib/python$PYTHON_VERSION/site-packages/__pycache__"
-  for name in "${wanted[@]}"; do fingerprint "$name" >".venv/.setup-$name"; done
+  for name in "${wanted[@]}"; do
+    fingerprint "$name" >".venv/.setup-$name"
+    rm -f -- "$(unfinished "$name")"
+  done
 }
 
 # One at a time: a second run waits, then finds everything done.
@@ -142,13 +172,14 @@ setup() (
   echo '*' >.uv/.gitignore
   exec 9>.uv/lock
   flock --nonblock 9 || {
-    say "Another run.sh is setting up this folder: waiting for it …"
+    say "Somebody else is setting up this folder (another run.sh, or a job of the server): waiting …"
     flock 9
   }
   if all_current; then return; fi
   prepare_uv
   make_venv
   if is_wanted train && ! is_installed physicalai_train; then tell_training_size; fi
+  mend_cut_off
   say "Installing the pinned packages …"
   install_wanted
   write_stamps

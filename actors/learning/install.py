@@ -1,6 +1,10 @@
 """The training libraries (torch, LeRobot, physicalai-train) are installed when first needed: 6 GB that a camera node
-never loads."""
+never loads.
 
+./run.sh installs them, too. Both leave the same mark while they do, so that what was cut off is found by either, and
+take the same lock (``unfinished`` and ``setup`` there)."""
+
+import fcntl
 import importlib.util
 import queue
 import re
@@ -8,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,11 +21,14 @@ from pathlib import Path
 from domain.errors import StorageFull, Unavailable
 
 LOCK = Path(__file__).resolve().parents[2] / "requirements-train.lock"
+MARK = Path(sys.prefix) / ".unfinished-train"
 NEEDED = ("torch", "lightning", "lerobot", "physicalai.policies")
 NEEDED_BYTES = 8_000_000_000  # what the libraries take unpacked, and room to unpack them
 POLL_S = 0.5
 LINES = 1000  # uv says less than one a package
+STOPPED = "The installation was stopped; the next one goes on from what was downloaded."
 
+_PIN = re.compile(r"^([a-z0-9-]+)==", re.MULTILINE)
 _DOWNLOADING = re.compile(r"^\s*Downloading (\S+) \(([\d.]+)\s*(KiB|MiB|GiB)\)")
 _DOWNLOADED = re.compile(r"^\s*Downloaded (\S+)")
 _UNIT = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -36,8 +44,8 @@ class InstallProgress:
 
 
 def installed() -> bool:
-    """Whether training can be imported, found out without importing it."""
-    return all(_found(name) for name in NEEDED)
+    """Whether training can be imported, found out without importing it. What was cut off may lack any file."""
+    return not MARK.exists() and all(_found(name) for name in NEEDED)
 
 
 def install(
@@ -57,22 +65,60 @@ def install(
         raise Unavailable("requirements-train.lock is missing: run ./run.sh --train from a complete checkout.")
     command = [*_uv(), "pip", "install", "--python", python, "--require-hashes", "--no-deps", "-r", str(lock)]
     last = InstallProgress(0, 0, "")
-    with _running(command) as (process, lines):
-        for progress in read_progress(_until_end(lines, process, should_stop)):
-            last = progress
-            on_progress(progress)
-    importlib.invalidate_caches()
-    if process.returncode != 0:
-        raise Unavailable(
-            f"The training libraries could not be installed ({last.message}). Check the network, then try again."
-        )
+    with _alone(lock.with_name(".uv"), should_stop) as held:
+        if MARK.exists():
+            _forget(lock)
+        MARK.touch()
+        with _running(command, held) as (process, lines):
+            for progress in read_progress(_until_end(lines, process, should_stop)):
+                last = progress
+                on_progress(progress)
+        importlib.invalidate_caches()
+        if process.returncode != 0:
+            raise Unavailable(
+                f"The training libraries could not be installed ({last.message}). Check the network, then try again."
+            )
+        MARK.unlink()
 
 
 @contextmanager
-def _running(command: list[str]) -> Iterator[tuple[subprocess.Popen[str], "queue.Queue[str | None]"]]:
-    """A process and what it says, line by line, None at the end; it does not outlive the block."""
+def _alone(folder: Path, should_stop: Callable[[], bool]) -> Iterator[int]:
+    """The lock of all who install into this checkout, as a descriptor. ``folder`` is run.sh's, and git ignores it."""
+    folder.mkdir(exist_ok=True)
+    (folder / ".gitignore").write_text("*\n")
+    with (folder / "lock").open("a") as file:
+        while not _taken(file.fileno()):
+            if should_stop():
+                raise Unavailable(STOPPED)
+            time.sleep(POLL_S)
+        yield file.fileno()
+
+
+def _taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _forget(lock: Path) -> None:
+    """uv counts as installed what has a dist-info folder; without it a package is linked again, all of it."""
+    names = set(_PIN.findall(lock.read_text()))
+    for folder in MARK.parent.glob("lib/python*/site-packages/*.dist-info"):
+        name, _, _ = folder.name.partition("-")
+        if re.sub(r"[._]", "-", name).lower() in names:
+            shutil.rmtree(folder)
+
+
+@contextmanager
+def _running(command: list[str], held: int) -> Iterator[tuple[subprocess.Popen[str], "queue.Queue[str | None]"]]:
+    """A process and what it says, line by line, None at the end; it does not outlive the block. Where we are killed it
+    does, and goes on holding the lock."""
     lines: queue.Queue[str | None] = queue.Queue(LINES)
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, pass_fds=(held,)
+    ) as process:
         reader = threading.Thread(target=_read, args=(process, lines), daemon=True)
         reader.start()
         try:
@@ -97,7 +143,7 @@ def _until_end(
         except queue.Empty:
             line = ""
         if should_stop():
-            raise Unavailable("The installation was stopped; the next one goes on from what was downloaded.")
+            raise Unavailable(STOPPED)
         if line is None:
             process.wait()
             return

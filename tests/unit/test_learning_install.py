@@ -1,3 +1,4 @@
+import fcntl
 from collections import namedtuple
 from pathlib import Path
 
@@ -65,9 +66,15 @@ def fake_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Pat
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setattr(install, "NEEDED_BYTES", 0)
+    monkeypatch.setattr(install, "MARK", tmp_path / "venv" / install.MARK.name)
+    (tmp_path / "venv").mkdir()
     lock = tmp_path / "requirements-train.lock"
     lock.touch()
     return lock
+
+
+def fake_uv_again(tmp_path: Path, script: str) -> None:
+    (tmp_path / "uv").write_text(f"#!/bin/sh\n{script}\n")
 
 
 def test_a_failure_tells_uvs_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,3 +97,47 @@ def test_a_stop_ends_the_installation(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(install, "POLL_S", 0.01)
     with pytest.raises(Unavailable, match="stopped"):
         install.install(lambda progress: None, lambda: True, lock=lock)
+
+
+HALF_LINKED = "venv/lib/python3.12/site-packages/Lightning_Utilities-0.15.dist-info"
+
+
+def test_what_was_cut_off_is_not_installed_and_is_linked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """uv would take a package with a dist-info folder for whole."""
+    half, other = tmp_path / HALF_LINKED, tmp_path / HALF_LINKED.replace("Lightning", "Other")
+    script = f"if [ -d {half} ]; then echo there >&2; else mkdir -p {half} {other}; exec sleep 60; fi"
+    lock = fake_uv(tmp_path, monkeypatch, script)
+    lock.write_text("lightning-utilities==0.15 \\\n    --hash=sha256:0\n")
+    monkeypatch.setattr(install, "POLL_S", 0.01)
+    monkeypatch.setattr(install, "NEEDED", ("json",))
+    assert install.installed()
+    with pytest.raises(Unavailable, match="stopped"):
+        install.install(lambda progress: None, half.exists, lock=lock)
+    assert not install.installed()
+    fake_uv_again(tmp_path, f"if [ -d {half} ]; then exit 1; fi; mkdir {half}")
+    install.install(lambda progress: None, lock=lock)
+    assert install.installed()
+    assert other.exists()
+
+
+def test_two_at_once_install_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second may be ./run.sh, which takes the same lock; and the lock is uv's own, should we be killed."""
+    lock = fake_uv(tmp_path, monkeypatch, "")
+    (tmp_path / ".uv").mkdir()
+    with (tmp_path / ".uv" / "lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        monkeypatch.setattr(install, "POLL_S", 0.01)
+        waited = iter((False, False, True))
+        with pytest.raises(Unavailable, match="stopped"):
+            install.install(lambda progress: None, lambda: next(waited), lock=lock)
+    assert not install.MARK.exists()
+    install.install(lambda progress: None, lock=lock)
+
+
+def test_an_installation_outlives_its_owner_with_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = fake_uv(
+        tmp_path, monkeypatch, f"flock --nonblock {tmp_path}/.uv/lock true && exit 1; ls -l /proc/self/fd >&2"
+    )
+    said: list[str] = []
+    install.install(lambda progress: said.append(progress.message), lock=lock)
+    assert [line for line in said if line.endswith(f"{tmp_path}/.uv/lock")]

@@ -1,26 +1,41 @@
 """run.sh, with a `uv` that writes down what it was asked for: what is installed when, and nothing twice."""
 
+import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from actors.learning.install import MARK
 
 PROJECT = Path(__file__).parents[2]
 COPIED = ("run.sh", "pyproject.toml", "requirements.lock", "requirements-train.lock", "requirements-dev.lock")
 
 UV = f"""#!/usr/bin/env bash
 packages=.venv/lib/python3.12/site-packages
+link() {{
+  if [ -e $packages/$1.dist-info ]; then return; fi
+  mkdir -p $packages/$1.dist-info
+  [ -z "${{UV_LINKS_SLOWLY:-}}" ] || sleep 60
+  touch $packages/$1.whole
+}}
 case "$*" in
   --version) exit ;;
   "cache dir" | "python dir") echo "$UV_HOME" ; exit ;;
-  venv*) rm -rf .venv; mkdir -p .venv/bin $packages; ln -s '{sys.executable}' .venv/bin/python ;;
+  venv*) rm -rf .venv
+    mkdir -p .venv/bin $packages
+    touch .venv/pyvenv.cfg
+    ln -s '{sys.executable}' .venv/bin/python ;;
   *--editable*) printf '#!/bin/sh\\necho "ran: $*$PYTHONDONTWRITEBYTECODE"\\n' >.venv/bin/geti-action
     chmod +x .venv/bin/geti-action
     exit ;;
-  *requirements-train.lock*) mkdir -p $packages/physicalai_train-0.3.0.dist-info ;;
+  *requirements-train.lock*) link PyYAML-6.0.3; link physicalai_train-0.3.0 ;;
+  *requirements.lock*) link PyYAML-6.0.3 ;;
 esac
 [ -z "${{UV_SLOW:-}}" ] || sleep "$UV_SLOW"
 echo "$* cache=${{UV_CACHE_DIR:-}}" >>"$UV_SAID"
@@ -50,12 +65,28 @@ class Checkout:
     def start(self, *words: str, **environ: str) -> subprocess.Popen[str]:
         command = [self.folder / "run.sh", *words]
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(command, env=self.environ | environ, cwd="/", text=True, **pipes)
+        environ = self.environ | environ
+        return subprocess.Popen(command, env=environ, cwd="/", text=True, start_new_session=True, **pipes)
 
     def run(self, *words: str, **environ: str) -> tuple[int, str, str]:
         process = self.start(*words, **environ)
         out, err = process.communicate(timeout=60)
         return process.returncode, out.strip(), err
+
+    def cut_off(self, *words: str) -> None:
+        """As Ctrl-C does, once a package is half linked."""
+        before = set(self.packages.glob("*.dist-info"))
+        process = self.start(*words, UV_LINKS_SLOWLY="yes")
+        deadline = time.monotonic() + 60
+        while not set(self.packages.glob("*.dist-info")) - before:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGTERM)  # not SIGINT: that is ignored where the tests run in the background
+        process.communicate(timeout=60)
+
+    @property
+    def packages(self) -> Path:
+        return self.folder / ".venv/lib/python3.12/site-packages"
 
     def uv_calls(self) -> list[str]:
         """What uv was asked since the last look."""
@@ -108,7 +139,7 @@ def test_train_is_not_begun_where_it_cannot_fit(checkout: Checkout) -> None:
 def test_packages_changed_behind_its_back_are_looked_at_again(checkout: Checkout) -> None:
     checkout.run("--setup")
     checkout.uv_calls()
-    packages = checkout.folder / ".venv/lib/python3.12/site-packages"
+    packages = checkout.packages
     (packages / "six.py").touch()
     later = packages.stat().st_mtime + 1
     os.utime(packages, (later, later))
@@ -131,6 +162,52 @@ def test_an_install_that_failed_is_tried_again(checkout: Checkout) -> None:
     assert checkout.run()[:2] == (0, "ran: serve")
 
 
+def test_what_was_cut_off_is_linked_again(checkout: Checkout) -> None:
+    checkout.cut_off()
+    assert not (checkout.packages / "PyYAML-6.0.3.whole").exists()
+    code, out, told = checkout.run()
+    assert (code, out) == (0, "ran: serve")
+    assert "requirements.lock was cut off" in told
+    assert (checkout.packages / "PyYAML-6.0.3.whole").exists()
+    assert checkout.run() == (0, "ran: serve", "")
+
+
+def test_only_the_set_that_was_cut_off_is_linked_again(checkout: Checkout) -> None:
+    checkout.run("--setup")
+    (checkout.packages / "PyYAML-6.0.3.dist-info" / "REQUESTED").touch()
+    checkout.cut_off("--train", "--setup")
+    code, _, told = checkout.run("--train", "--setup")
+    assert code == 0
+    assert "requirements-train.lock was cut off" in told
+    assert "requirements.lock was" not in told
+    assert (checkout.packages / "physicalai_train-0.3.0.whole").exists()
+    assert (checkout.packages / "PyYAML-6.0.3.dist-info" / "REQUESTED").exists()
+
+
+def test_it_waits_for_a_job_that_installs_and_mends_what_that_has_left(checkout: Checkout) -> None:
+    """The server's half is tested in test_learning_install.py."""
+    checkout.run("--train", "--setup")
+    (checkout.folder / ".venv" / MARK.name).touch()
+    with (checkout.folder / ".uv" / "lock").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        waiting = checkout.start("--setup")
+        assert waiting.stderr is not None
+        assert "Somebody else" in waiting.stderr.readline()
+        (checkout.packages / "physicalai_train-0.3.0.whole").unlink()
+    _, told = waiting.communicate(timeout=60)
+    assert "requirements-train.lock was cut off" in told
+    assert (checkout.packages / "physicalai_train-0.3.0.whole").exists()
+
+
+def test_a_venv_that_was_cut_off_is_made_anew(checkout: Checkout) -> None:
+    checkout.run("--setup")
+    (checkout.folder / ".venv" / "pyvenv.cfg").unlink()
+    (checkout.folder / ".venv" / ".setup-base").unlink()
+    checkout.uv_calls()
+    assert checkout.run()[:2] == (0, "ran: serve")
+    assert checkout.uv_calls()[0].startswith("venv ")
+
+
 def test_a_cache_that_cannot_be_written_is_replaced(checkout: Checkout) -> None:
     checkout.run("--setup", UV_HOME="/proc/none")
     assert checkout.uv_calls()[-1].endswith(f"cache={checkout.folder}/.uv/cache")
@@ -141,4 +218,4 @@ def test_two_at_once_install_once(checkout: Checkout) -> None:
     outputs = [process.communicate(timeout=60) for process in both]
     assert [out.strip() for out, _ in outputs] == ["ran: serve"] * 2
     assert len(checkout.uv_calls()) == 2
-    assert "Another run.sh" in "".join(err for _, err in outputs)
+    assert "another run.sh" in "".join(err for _, err in outputs)
