@@ -101,9 +101,9 @@ class Server:
         family = psutil.Process(self.process.pid)
         return [each for each in [family, *family.children(recursive=True)] if _title(each).startswith(title)]
 
-    def kill(self, title: str) -> int:
-        """kill -9 of every process of this title; how many there were."""
-        doomed = self.processes(title)
+    def kill(self, title: str, others: Sequence[psutil.Process] = ()) -> int:
+        """kill -9 of every process of this title, but for ``others``; how many there were."""
+        doomed = [each for each in self.processes(title) if each not in others]
         _kill(doomed)
         return len(doomed)
 

@@ -30,6 +30,7 @@ from .kit import FPS, open_session, record, wait_for, wait_until
 
 pytestmark = pytest.mark.slow
 KILLS = 40
+OWNER = "ray::RecordingActor"
 
 
 @pytest.fixture
@@ -93,11 +94,12 @@ def _cell_state(sample: dict[str, Any]) -> Any:
 
 
 def test_a_killed_session_owner_costs_only_the_open_take(server: Server, cell: Cell) -> None:
+    others = server.processes(OWNER)  # of sessions that have ended: they go by themselves
     session = open_session(server.api, cell)
     saved = record(server.api, session, 1.5)
     broken = server.api.post(f"{session}:start_episode")["episode_id"]
     time.sleep(3)
-    assert server.kill("ray::RecordingActor") == 1
+    assert server.kill(OWNER, others) == 1
     found = wait_for(server.api, session, state="ready")
     (interrupted,) = found["interrupted"]
     assert interrupted["episode_id"] == broken
@@ -117,7 +119,7 @@ def test_whenever_its_owner_is_killed_a_session_is_taken_up(server: Server, cell
     session = open_session(server.api, cell)
     for _ in range(KILLS):
         broken = server.api.post(f"{session}:start_episode")["episode_id"]
-        assert server.kill("ray::RecordingActor") >= 1
+        assert server.kill(OWNER) >= 1
         wait_until(server.api, session, lambda found: found["state"] == "ready")
         server.api.post(f"{session}:discard_episode", {"episode_id": broken})
     server.api.post(f"{session}:close")
@@ -127,7 +129,7 @@ def test_a_take_with_a_plan_has_no_more_rows_when_its_owner_is_killed(server: Se
     session = open_session(server.api, cell, episode_time_s=1)
     episode = server.api.post(f"{session}:start_episode")["episode_id"]
     wait_until(server.api, session, lambda found: ((found["episode"] or {}).get("row") or 0) > 1)
-    assert server.kill("ray::RecordingActor") >= 1
+    assert server.kill(OWNER) >= 1
     found = wait_for(server.api, session, state="ready")
     (interrupted,) = found["interrupted"]
     assert interrupted["rows"] == FPS
@@ -441,7 +443,7 @@ def test_what_was_being_saved_is_saved_when_its_owner_is_killed(server: Server, 
         second = server.api.post(f"{session}:start_episode")["episode_id"]
         wait_until(server.api, session, lambda found: ((found["episode"] or {}).get("row") or 0) > 5)
         assert server.kill("ray::ServeReplica") == 1  # else it would ask the next owner to save
-        assert server.kill("ray::RecordingActor") >= 1
+        assert server.kill(OWNER) >= 1
         assert asked.result().status_code == 503
         fcntl.flock(lock, fcntl.LOCK_UN)
         found = wait_for(server.api, session, state="ready", episodes_saved=1)
@@ -458,7 +460,7 @@ def test_a_session_is_taken_up_when_the_log_can_be_written_again(server: Server,
     wait_until(server.api, session, lambda found: ((found["episode"] or {}).get("row") or 0) > 5)
     with server.database.with_name(f"{server.database.name}.lockfile").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert server.kill("ray::RecordingActor") >= 1
+        assert server.kill(OWNER) >= 1
         time.sleep(LOCK_TIMEOUT_S + 5)
         assert server.api.get(session)["interrupted"] == []
     found = wait_for(server.api, session, state="ready")
@@ -486,14 +488,11 @@ def test_an_id_that_another_session_has_used_is_refused_and_nothing_of_it_is_los
 
 
 def test_discarding_what_was_interrupted_leaves_the_open_episode_alone(server: Server, cell: Cell) -> None:
-    deadline = time.monotonic() + 30
-    while server.processes("ray::RecordingActor"):  # those of sessions that have ended go by themselves
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    others = server.processes(OWNER)
     session = open_session(server.api, cell)
     lost = server.api.post(f"{session}:start_episode")["episode_id"]
     wait_until(server.api, session, lambda found: ((found["episode"] or {}).get("row") or 0) > 3)
-    assert server.kill("ray::RecordingActor") == 1
+    assert server.kill(OWNER, others) == 1
     wait_until(server.api, session, lambda found: bool(found["interrupted"]) and found["state"] == "ready")
     episode = server.api.post(f"{session}:start_episode")["episode_id"]
     wait_until(server.api, session, lambda found: ((found["episode"] or {}).get("row") or 0) > 3)
