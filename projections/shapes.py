@@ -124,6 +124,32 @@ class EpisodeFacts(Episode):
     suspect: str | None
 
 
+class VideoOf(Shape):
+    """Seconds in the video at `path`, which GET …/video/{path} sends."""
+
+    start: float
+    end: float
+    path: str
+
+
+class Marked(Shape):
+    """Numbers of rows."""
+
+    dropped: list[int]
+    stale: list[int]
+
+
+class EpisodeInFull(EpisodeFacts):
+    """``actions`` and ``states`` are rows of values, in the order of ``action_keys``; row k is of k / fps seconds.
+    ``videos`` are by feature (`observation.images.<camera>`), ``marked`` by the camera's key, and `robot`."""
+
+    action_keys: list[str]
+    actions: list[list[float]]
+    states: list[list[float]]
+    videos: dict[str, VideoOf]
+    marked: dict[str, Marked]
+
+
 class Bin(Shape):
     """``start`` is in it, ``end`` is not."""
 

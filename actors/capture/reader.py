@@ -17,9 +17,12 @@ from actors.capture.tables import ACTION, STATE
 from domain.errors import NotFound
 
 VIDEO = re.compile(r"videos/[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}/chunk-\d{3,9}/file-\d{3,9}\.mp4", re.ASCII)
+EPISODES_VIDEO = re.compile(
+    r"episodes/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/videos/[A-Za-z0-9_-]{1,64}\.mp4", re.ASCII
+)
 NO_VIDEO = (
     "The newest version of this dataset has no such video. Its videos are named as in LeRobot's folder: "
-    "videos/observation.images.<camera>/chunk-000/file-000.mp4, one file an episode."
+    "videos/observation.images.<camera>/chunk-000/file-000.mp4, one file an episode. GET of an episode names its own."
 )
 
 
@@ -69,13 +72,15 @@ def newest(dataset_folder: Path) -> Path:
 
 
 def video_file(dataset_folder: Path, name: str) -> Path:
-    """A video of the newest version by its path in LeRobot's folder.
+    """A video of the newest version by its path in LeRobot's folder, or one of an episode, which stays the same
+    whatever becomes of the others: ``episodes/<id>/videos/<key>.mp4``.
 
-    Raises NotFound, also for what is no video and what lies elsewhere: a version is made without symlinks, so that
-    ``..`` and a link are the ways out of it."""
-    path = newest(dataset_folder) / name
+    Raises NotFound, also for what is no video and what lies elsewhere: both folders are made without symlinks, so that
+    ``..`` and a link are the ways out of them."""
+    is_episodes = EPISODES_VIDEO.fullmatch(name) is not None
+    path = (dataset_folder if is_episodes else newest(dataset_folder)) / name
     steps = [path, *path.parents][: name.count("/") + 1]
-    if not VIDEO.fullmatch(name) or any(step.is_symlink() for step in steps) or not path.is_file():
+    if not (is_episodes or VIDEO.fullmatch(name)) or any(step.is_symlink() for step in steps) or not path.is_file():
         raise NotFound(NO_VIDEO, code="video_not_found")
     return path
 

@@ -41,10 +41,35 @@ router = APIRouter(prefix="/api/dataset/{dataset_id}", tags=["datasets"])
     },
 )
 async def get_video(request: Request, dataset_id: UUID, path: str) -> Response:
-    """`path` as in LeRobot's folder: `videos/observation.images.top/chunk-000/file-000.mp4`. Of the newest version."""
+    """`path` as in LeRobot's folder: `videos/observation.images.top/chunk-000/file-000.mp4`, of the newest version; or
+    as GET of an episode names it, which is that episode's whatever happens to the others."""
     folder = _folder(request, dataset_id)
     video = await asyncio.to_thread(_video, folder, path)
     return not_modified(video.headers) if has(request, video.headers["ETag"]) else video
+
+
+@router.get(
+    "/episodes/{n}",
+    response_model=shapes.EpisodeInFull,
+    summary="Get one episode",
+    responses=fails(Unavailable),
+    openapi_extra=ONE,
+)
+async def get_episode(request: Request, dataset_id: UUID, n: str) -> Response:
+    """`n` is its index or its id. With all that it takes to play it: its rows, and where its videos are. The ETag is
+    the dataset's."""
+    with reading(request) as connection:
+        found = queries.episode(connection, dataset_id, episode_key(n))
+    found |= await asyncio.to_thread(_played, _files(dataset_id), UUID(found["id"]))
+    return one(found)
+
+
+def _played(folder: Path, id: UUID) -> dict[str, Any]:
+    from actors.capture.durable import storage_errors
+    from actors.capture.playback import playback
+
+    with storage_errors("read the episode"):
+        return playback(folder, id)
 
 
 @router.get(

@@ -37,19 +37,6 @@ async def list_episodes(request: Request, dataset_id: UUID) -> Response:
         return many(request, queries.episodes(connection, dataset_id, page(request)))
 
 
-@router.get(
-    "/dataset/{dataset_id}/episodes/{n}",
-    response_model=shapes.EpisodeFacts,
-    summary="Get one episode",
-    tags=["datasets"],
-    openapi_extra=ONE,
-)
-async def get_episode(request: Request, dataset_id: UUID, n: str) -> Response:
-    """`n` is its index or its id. The ETag is the dataset's."""
-    with reading(request) as connection:
-        return one(queries.episode(connection, dataset_id, episode_key(n)))
-
-
 def episode_key(n: str) -> int | UUID:
     """The index or the id that a path names. Raises NotFound."""
     if n.isascii() and n.isdecimal() and len(n) <= MAX_INDEX_DIGITS:

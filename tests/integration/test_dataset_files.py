@@ -13,9 +13,11 @@ from typing import Any
 from urllib.parse import unquote
 from uuid import UUID, uuid4
 
+import av
 import cv2
 import httpx
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from fastapi import FastAPI
 
@@ -33,7 +35,7 @@ from projections import shapes
 from settings import Settings
 from tests.integration.care_kit import DATASET, SIZES, adopted, opened
 from tests.integration.log_kit import AT
-from tests.integration.test_capture_kit import number_of, picture, psnr, record
+from tests.integration.test_capture_kit import JOINTS, number_of, picture, psnr, record
 
 HERE = f"/api/dataset/{DATASET}"
 FIRST = "videos/observation.images.top/chunk-000/file-000.mp4"
@@ -532,3 +534,66 @@ async def test_statistics_of_a_dataset_without_episodes(
         "cameras": {},
     }
     refused(await http.get(f"/api/dataset/{uuid4()}/statistics"), 404, "dataset_not_found")
+
+
+# Playing an episode.
+
+
+async def test_an_episode_comes_with_its_rows_and_its_videos(
+    http: httpx.AsyncClient, storage: Path, ids: list[UUID]
+) -> None:
+    told = (await http.get(f"{HERE}/episodes/{ids[1]}")).json()
+    shapes.EpisodeInFull.model_validate(told)
+    assert (await http.get(f"{HERE}/episodes/1")).json() == told
+    rows = pq.read_table(storage / "datasets" / str(DATASET) / "episodes" / str(ids[1]) / "rows.parquet")
+    for values, column in (("actions", "action"), ("states", "observation.state")):
+        assert np.array_equal(np.array(told[values], np.float32), np.array(rows[column].to_pylist(), np.float32))
+        assert len(told[values]) == told["length"] == 6
+    assert told["action_keys"] == list(JOINTS)
+    assert told["marked"] == {part: _marked(storage, ids[1], part) for part in ("robot", "top", "wrist")}
+    assert {*told["videos"]} == {"observation.images.top", "observation.images.wrist"}
+    for video in told["videos"].values():
+        assert (video["start"], video["end"]) == (0, told["duration_s"])
+
+
+def _marked(storage: Path, id: UUID, part: str) -> dict[str, list[int]]:
+    """Which rows of a part its own file marks."""
+    folder = storage / "datasets" / str(DATASET) / "episodes" / str(id)
+    log = pq.read_table(folder / "rows.parquet" if part == "robot" else folder / f"times/{part}.parquet")
+    return {mark: [row for row, is_so in enumerate(log[mark].to_pylist()) if is_so] for mark in ("dropped", "stale")}
+
+
+async def test_an_episodes_video_stays_its_own_when_others_go(
+    http: httpx.AsyncClient, log: Log, storage: Path, ids: list[UUID]
+) -> None:
+    told = (await http.get(f"{HERE}/episodes/{ids[1]}")).json()
+    path = f"{HERE}/video/{told['videos']['observation.images.top']['path']}"
+    before = await http.get(path, headers={"Range": "bytes=0-99"})
+    assert (before.status_code, len(before.content)) == (206, 100)
+    whole = (await http.get(path)).content
+    await without(log, storage, ids[0])  # and the others move up
+    again = await http.get(path, headers={"Range": "bytes=0-99", "If-Range": before.headers["etag"]})
+    assert (again.status_code, again.content) == (206, whole[:100])
+    assert number_of(decoded_first(whole)) == 100
+
+
+def decoded_first(video: bytes) -> Any:
+    with av.open(io.BytesIO(video)) as container:
+        return next(container.decode(video=0)).to_ndarray(format="rgb24")
+
+
+async def test_only_videos_of_episodes_are_named_so(app: FastAPI, storage: Path, ids: list[UUID]) -> None:
+    home = storage / "datasets" / str(DATASET) / "episodes" / str(ids[0])
+    (home / "videos" / "away.mp4").symlink_to(home / "episode.json")
+    for path in ("episode.json", "videos/away.mp4", "videos/left.mp4", "videos/../rows.parquet", "rows.parquet"):
+        status, body = await raw(app, f"{HERE}/video/episodes/{ids[0]}/{path}")
+        assert (status, b"video_not_found" in body) == (404, True), path
+    assert (await raw(app, f"{HERE}/video/episodes/{uuid4()}/videos/top.mp4"))[0] == 404
+    assert (await raw(app, f"{HERE}/video/episodes/../episodes/{ids[0]}/videos/top.mp4"))[0] == 404
+
+
+async def test_an_episode_whose_files_are_gone_is_told(http: httpx.AsyncClient, storage: Path, ids: list[UUID]) -> None:
+    for n in ("3", "-1", "nonsense", uuid4()):
+        refused(await http.get(f"{HERE}/episodes/{n}"), 404, "episode_not_found")
+    (storage / "datasets" / str(DATASET) / "episodes" / str(ids[0]) / "rows.parquet").unlink()
+    assert str(storage) not in refused(await http.get(f"{HERE}/episodes/0"), 503, "unavailable")
