@@ -35,6 +35,8 @@ async function call(method, path, body, timeoutMs) {
 
 export const get = (path) => call("GET", path, undefined, READ_MS);
 export const post = (path, body = {}) => call("POST", path, body, WRITE_MS);
+export const patch = (path, body) => call("PATCH", path, body, WRITE_MS);
+export const del = (path, body) => call("DELETE", path, body, WRITE_MS);
 
 // The one of `things` that is meant: by its id, or by its name when it was made anew.
 export const known = (things, wanted) =>

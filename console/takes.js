@@ -38,13 +38,16 @@ export function meaning(key, { state, episode, next_episode_in_s: nextS, reset_t
 }
 
 // Space presses the button that has the focus; other keys mean nothing to one.
-const typing = ({ key, target, ctrlKey, altKey, metaKey, repeat }) =>
+export const typing = ({ key, target, ctrlKey, altKey, metaKey, repeat }) =>
   repeat || ctrlKey || altKey || metaKey || target.matches("input, textarea, select") || (key === " " && target.matches("button, summary, a"));
+
+// A dialog has keys of its own.
+export const isBeside = () => document.querySelector("dialog[open]") !== null;
 
 // Listens for take keys; `session` answers the one that is meant, `told` is called with what became of a command.
 export function listen(session, told) {
   document.addEventListener("keydown", async (event) => {
-    const shown = typing(event) || !KEYS.has(event.key) ? undefined : session();
+    const shown = typing(event) || !KEYS.has(event.key) || isBeside() ? undefined : session();
     if (!shown) return;
     event.preventDefault();
     const address = `/api/projects/${shown.project_id}/recordings/${shown.id}`;

@@ -1,5 +1,7 @@
 // Draws what the server says, changing only what changed: a video must not restart because a number moved.
 
+import { showDatasets } from "/console/datasets.js";
+import { element, keep } from "/console/elements.js";
 import { describe, isPractice } from "/console/sessions.js";
 import { StillPlayer } from "/console/stills.js";
 import { WhepPlayer } from "/console/whep.js";
@@ -8,34 +10,14 @@ const $ = (id) => document.getElementById(id);
 const players = new Map();
 const JOBS_SHOWN = 8;
 
-function element(tag, className = "", text = "") {
-  const made = document.createElement(tag);
-  made.className = className;
-  made.textContent = text;
-  return made;
-}
-
-// One child of `parent` for each thing, by id and in order; `make` draws a new one, `update` brings it up to date.
-function keep(parent, things, make, update, forget = () => {}) {
-  const wanted = new Set(things.map((thing) => thing.id));
-  for (const child of [...parent.children]) {
-    if (wanted.has(child.dataset.id)) continue;
-    forget(child);
-    child.remove();
-  }
-  const known = new Map([...parent.children].map((child) => [child.dataset.id, child]));
-  for (const [index, thing] of things.entries()) {
-    const child = known.get(thing.id) ?? make(thing);
-    child.dataset.id = thing.id;
-    // Only what is out of place is moved: a video that is moved starts anew.
-    if (parent.children[index] !== child) parent.insertBefore(child, parent.children[index] ?? null);
-    update(child, thing);
-  }
-}
-
 export function showProjects(projects) {
   $("no-projects").hidden = projects.length > 0;
-  keep($("projects"), projects, makeProject, updateProject, (child) => child.querySelectorAll("figure").forEach(forgetCamera));
+  keep($("projects"), projects, makeProject, updateProject, forgetProject);
+}
+
+function forgetProject(card) {
+  card.querySelectorAll(".cameras > figure").forEach(forgetCamera);
+  showDatasets(card.querySelector(".datasets"), []);
 }
 
 export const isUnfolded = (id) => document.querySelector(`details[data-id="${id}"]`)?.open ?? false;
@@ -51,7 +33,7 @@ export function showProject(id) {
 function makeProject() {
   const card = element("details", "project");
   card.open = $("projects").children.length === 0;
-  card.append(element("summary"), element("dl", "session"), element("div", "cameras"));
+  card.append(element("summary"), element("dl", "session"), element("div", "cameras"), element("div", "datasets"));
   return card;
 }
 
@@ -63,6 +45,7 @@ function updateProject(card, project) {
   showSession(card.querySelector(".session"), project.session);
   const cameras = card.open ? project.cameras.map((camera) => ({ ...camera, project: project.id })) : [];
   keep(card.querySelector(".cameras"), cameras, makeCamera, updateCamera, forgetCamera);
+  showDatasets(card.querySelector(".datasets"), card.open ? project.datasets ?? [] : []);
 }
 
 function showSession(list, session) {

@@ -97,7 +97,7 @@ class EnvironmentWithDevices(Shape):
 
 
 class Episode(Shape):
-    """``length``, ``dropped`` and ``stale`` count rows."""
+    """``length``, ``dropped`` and ``stale`` count rows; ``suspect`` says why it is left out of training."""
 
     episode_index: int
     id: UUID
@@ -109,6 +109,8 @@ class Episode(Shape):
     rating: int | None
     dropped: int
     stale: int
+    success: bool | None
+    suspect: str | None
 
 
 class EpisodeFacts(Episode):
@@ -119,9 +121,7 @@ class EpisodeFacts(Episode):
     repeated: int
     size_bytes: int
     sha256: str
-    success: bool | None
     note: str
-    suspect: str | None
 
 
 class VideoOf(Shape):

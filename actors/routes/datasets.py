@@ -60,7 +60,7 @@ async def get_episode(request: Request, dataset_id: UUID, n: str) -> Response:
     the dataset's."""
     with reading(request) as connection:
         found = queries.episode(connection, dataset_id, episode_key(n))
-    found |= await asyncio.to_thread(_played, _files(dataset_id), UUID(found["id"]))
+    found |= await asyncio.to_thread(_played, files(dataset_id), UUID(found["id"]))
     return one(found)
 
 
@@ -90,10 +90,10 @@ async def get_thumbnail(
     something is), and never enlarged."""
     with reading(request) as connection:
         id = UUID(queries.episode(connection, dataset_id, episode_key(n))["id"])
-    return await _thumbnail(request, _files(dataset_id), id, camera, width, height)
+    return await picture(request, files(dataset_id), id, camera, width, height)
 
 
-async def _thumbnail(
+async def picture(
     request: Request, folder: Path, id: UUID, wanted: str | None, width: int | None, height: int | None
 ) -> Response:
     """An episode never changes: its id and the size name the picture's bytes."""
@@ -125,7 +125,7 @@ async def download(request: Request, dataset_id: UUID) -> Response:
     sent."""
     with reading(request) as connection:
         name = queries.dataset(connection, dataset_id)["name"]
-    return await asyncio.to_thread(_download, request, _files(dataset_id), name)
+    return await asyncio.to_thread(_download, request, files(dataset_id), name)
 
 
 @router.get(
@@ -139,7 +139,7 @@ async def get_statistics(request: Request, dataset_id: UUID) -> Response:
     """Of the episodes that it holds; the ETag is the dataset's."""
     with reading(request) as connection:
         counted, episodes = queries.counted(connection, dataset_id)
-    counted |= await asyncio.to_thread(_figures, _files(dataset_id), episodes)
+    counted |= await asyncio.to_thread(_figures, files(dataset_id), episodes)
     return one(counted)
 
 
@@ -172,7 +172,7 @@ def _named(file_name: str) -> dict[str, str]:
     return {"Content-Disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(file_name, safe='')}"}
 
 
-def _files(dataset_id: UUID) -> Path:
+def files(dataset_id: UUID) -> Path:
     return settings().datasets_dir / str(dataset_id)
 
 
@@ -180,7 +180,7 @@ def _folder(request: Request, dataset_id: UUID) -> Path:
     """Where the dataset's files are. Raises NotFound if there is no such dataset."""
     with reading(request) as connection:
         queries.dataset(connection, dataset_id)
-    return _files(dataset_id)
+    return files(dataset_id)
 
 
 def _video(folder: Path, path: str) -> Video:
