@@ -2,12 +2,14 @@
 
 import { showDatasets } from "/console/datasets.js";
 import { element, keep } from "/console/elements.js";
+import { Overlay } from "/console/overlay.js";
 import { describe, isPractice } from "/console/sessions.js";
 import { StillPlayer } from "/console/stills.js";
 import { WhepPlayer } from "/console/whep.js";
 
 const $ = (id) => document.getElementById(id);
 const players = new Map();
+const overlays = new Map();
 const JOBS_SHOWN = 8;
 
 export function showProjects(projects) {
@@ -18,6 +20,8 @@ export function showProjects(projects) {
 function forgetProject(card) {
   card.querySelectorAll(".cameras > figure").forEach(forgetCamera);
   showDatasets(card.querySelector(".datasets"), []);
+  overlays.get(card).forget();
+  overlays.delete(card);
 }
 
 export const isUnfolded = (id) => document.querySelector(`details[data-id="${id}"]`)?.open ?? false;
@@ -33,7 +37,10 @@ export function showProject(id) {
 function makeProject() {
   const card = element("details", "project");
   card.open = $("projects").children.length === 0;
-  card.append(element("summary"), element("dl", "session"), element("div", "cameras"), element("div", "datasets"));
+  const cameras = element("div", "cameras");
+  const overlay = new Overlay(cameras);
+  overlays.set(card, overlay);
+  card.append(element("summary"), element("dl", "session"), overlay.node, cameras, element("div", "datasets"));
   return card;
 }
 
@@ -45,6 +52,7 @@ function updateProject(card, project) {
   showSession(card.querySelector(".session"), project.session);
   const cameras = card.open ? project.cameras.map((camera) => ({ ...camera, project: project.id })) : [];
   keep(card.querySelector(".cameras"), cameras, makeCamera, updateCamera, forgetCamera);
+  overlays.get(card).update(card.open ? project : {});
   showDatasets(card.querySelector(".datasets"), card.open ? project.datasets ?? [] : []);
 }
 

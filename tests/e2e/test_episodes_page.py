@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import uuid4
 
 import av
 import numpy as np
@@ -13,11 +14,12 @@ import pytest
 from numpy.typing import NDArray
 from playwright.async_api import ConsoleMessage, Page
 
+from client.api import Refused
 from client.demo import CAMERA, TASK, Cell
 from tests.browser import browsing, needs_chromium, opened
 
 from .conftest import Server
-from .kit import open_session, record
+from .kit import FPS, open_session, record
 
 pytestmark = [pytest.mark.slow, needs_chromium]
 CAMERAS = {
@@ -33,7 +35,6 @@ PIXELS = """
   return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data];
 }
 """
-REFUSED = "status of 422"  # the browser's own note of what a test had refused
 ROWS_SHOWN = "[...document.querySelectorAll('dialog video')].map((video) => Math.floor(video.currentTime * {fps}))"
 SETTLED = "[...document.querySelectorAll('dialog video')].every((video) => video.readyState >= 2 && !video.seeking)"
 
@@ -87,8 +88,13 @@ async def page(server: Server, filmed: Cell) -> AsyncIterator[Page]:
         await page.click(f'.project[data-id="{filmed.project}"] > summary')
         await page.wait_for_selector(_card(filmed, 3), timeout=WAIT_MS)
         yield page
-    wrong = [message.text for message in said if message.type in ("error", "warning")]
-    assert [words for words in wrong if REFUSED not in words] == []
+    assert [message.text for message in said if _is_wrong(message)] == []
+
+
+def _is_wrong(message: ConsoleMessage) -> bool:
+    """Not what the browser itself notes of a refusal that a test asked for, or of live video that is tried again."""
+    is_expected = "status of 422" in message.text or message.location["url"].endswith(("/whep", "/snapshot?width=640"))
+    return message.type in ("error", "warning") and not is_expected
 
 
 def _card(cell: Cell, place: int) -> str:
@@ -340,3 +346,48 @@ async def test_statistics_are_plotted_with_axes_and_units(page: Page, server: Se
         bar = plots.nth(3).locator(f'li[title^="{camera}:"] .mean')
         assert await bar.evaluate("(bar) => parseFloat(bar.style.left)") == pytest.approx(100 * values["mean"], abs=0.1)
     assert "0 is black, 1 is full" in brightness
+
+
+# The last episode over the live picture.
+
+
+async def test_a_live_camera_is_compared_with_the_last_episode(page: Page, server: Server, filmed: Cell) -> None:
+    session = await asyncio.to_thread(open_session, server.api, filmed)
+    card = f'.project[data-id="{filmed.project}"]'
+    await page.wait_for_selector(f"{card} .overlay:visible", timeout=WAIT_MS)
+    assert await page.locator(f"{card} .reference").count() == 0
+    await page.keyboard.press("o")
+    await page.wait_for_function(f"{_references(card)}.filter((image) => image.naturalWidth > 0).length === 2")
+    last = server.api.get(f"/dataset/{filmed.dataset}/episodes")[-1]["id"]
+    for name, key in (("top", "top"), ("Test card", "test_card")):
+        image = page.locator(f'{card} .cameras figure:has(video[data-camera="{name}"]) .reference')
+        first = _pictures(server, filmed, last, key)[0]
+        pixels = np.array(await image.evaluate(PIXELS.replace("video.video", "video.natural")))
+        assert np.abs(pixels.reshape(*first.shape[:2], 4)[..., :3].astype(int) - first.astype(int)).mean() < 4
+        assert await image.evaluate("(image) => getComputedStyle(image).opacity") == "0.5"
+    await page.fill(f"{card} .overlay input", "80")
+    assert await image.evaluate("(image) => getComputedStyle(image).opacity") == "0.8"
+    assert await page.get_attribute(f"{card} .overlay button", "aria-pressed") == "true"
+    await page.keyboard.press("o")
+    assert await page.locator(f"{card} .reference").count() == 0
+    server.api.post(f"{session}:close")
+    await page.wait_for_selector(f"{card} .overlay", state="hidden", timeout=WAIT_MS)
+
+
+def _references(card: str) -> str:
+    return f"[...document.querySelectorAll('{card} .reference')]"
+
+
+def test_what_there_is_nothing_to_compare_with_is_told(server: Server, filmed: Cell) -> None:
+    practice = server.api.post(
+        f"/projects/{filmed.project}/recordings", {"environment_id": filmed.environment, "fps": FPS}
+    )
+    cameras = server.api.get(f"/projects/{filmed.project}/cameras")
+    for session, camera, why in (
+        (practice["id"], cameras[0]["id"], "practice"),
+        (practice["id"], uuid4(), "There is no camera|practice"),
+        (uuid4(), cameras[0]["id"], "There is no recording"),
+    ):
+        with pytest.raises(Refused, match=why):
+            server.api.get(f"/projects/{filmed.project}/recordings/{session}/reference?camera={camera}")
+    server.api.post(f"/projects/{filmed.project}/recordings/{practice['id']}:close")
