@@ -2,6 +2,7 @@
 // is told what a session's numbers are, and asks once a second for what it does not hear of.
 
 import { get } from "/console/api.js";
+import { refreshCurves, tellCurve } from "/console/curve.js";
 import { LiveUpdates } from "/console/live.js";
 import { sampleOf, startSample, stopSample } from "/console/sample.js";
 import { isOpen, isPractice, withNumbers } from "/console/sessions.js";
@@ -26,7 +27,8 @@ let moving = true;
 let numbersAt = 0;
 let looking = false;
 let stale = false;
-const live = new LiveUpdates(() => {
+const live = new LiveUpdates((isAnew) => {
+  if (isAnew) refreshCurves();
   round = 0;
   stale = true;
   if (!looking) poll();
@@ -41,6 +43,7 @@ async function look() {
     if (heard) sound(heard);
   }
   shown = new Map(details.map((project) => [project.id, project]));
+  if (!live.heard) refreshCurves();
   moving = details.some((project) => project.session);
   showProjects(details);
   showJobs(jobs);
@@ -94,6 +97,7 @@ function nextMs() {
 }
 
 function told({ type, aggregate_id: id, data }) {
+  if (type === "job.metrics") tellCurve(id, data);
   if (type !== "recording.rows") return;
   numbersAt = Date.now();
   const project = [...shown.values()].find(({ session }) => session?.id === id);

@@ -6,8 +6,8 @@ const AGAIN_MS = 5000;
 const LOST_MS = 2000;
 
 export class LiveUpdates {
-  // `changed` is called with every change, and when changes are heard of again or no longer; `told` with numbers that
-  // move without being changes.
+  // `changed` is called with every change, and when changes are heard of again (with true: numbers were missed
+  // meanwhile) or no longer; `told` with numbers that move without being changes.
   constructor(changed, told) {
     this.changed = changed;
     this.told = told;
@@ -32,7 +32,7 @@ export class LiveUpdates {
   found() {
     clearTimeout(this.timer);
     this.heard = true;
-    this.changed();
+    this.changed(true);
   }
 
   // The browser comes back by itself after a connection that ended, but not after a refusal.

@@ -1,5 +1,6 @@
 // Draws what the server says, changing only what changed: a video must not restart because a number moved.
 
+import { curveOf, forgetCurve } from "/console/curve.js";
 import { showDatasets } from "/console/datasets.js";
 import { element, keep } from "/console/elements.js";
 import { Overlay } from "/console/overlay.js";
@@ -121,7 +122,7 @@ export const resumePlayers = () => players.forEach((player) => player.start());
 
 export function showJobs(jobs) {
   $("no-jobs").hidden = jobs.length > 0;
-  keep($("jobs"), jobs.slice(-JOBS_SHOWN).reverse(), makeJob, updateJob);
+  keep($("jobs"), jobs.slice(-JOBS_SHOWN).reverse(), makeJob, updateJob, (item) => forgetCurve(item.dataset.id));
 }
 
 function makeJob(job) {
@@ -130,10 +131,13 @@ function makeJob(job) {
   bar.max = 100;
   bar.setAttribute("aria-label", `Progress of ${job.type} job`);
   item.append(element("span", "name"), element("span", "status"), bar, element("span", "percent"), element("span", "message"));
+  if (job.type === "training") item.append(curveOf(job));
   return item;
 }
 
 function updateJob(item, job) {
+  const curve = item.querySelector(".curve");
+  if (curve && job.status === "running" && item.dataset.status !== "running") curve.open = true;
   item.dataset.status = job.status;
   item.querySelector(".name").textContent = job.payload?.model_name ?? job.type;
   item.querySelector(".status").textContent = job.status;

@@ -19,7 +19,7 @@ from client.demo import CAMERA, TASK, Cell
 from tests.browser import browsing, needs_chromium, opened
 
 from .conftest import Server
-from .kit import FPS, open_session, record
+from .kit import FPS, ended, open_session, record, submit
 
 pytestmark = [pytest.mark.slow, needs_chromium]
 CAMERAS = {
@@ -346,6 +346,35 @@ async def test_statistics_are_plotted_with_axes_and_units(page: Page, server: Se
         bar = plots.nth(3).locator(f'li[title^="{camera}:"] .mean')
         assert await bar.evaluate("(bar) => parseFloat(bar.style.left)") == pytest.approx(100 * values["mean"], abs=0.1)
     assert "0 is black, 1 is full" in brightness
+
+
+# The curve of a training.
+
+
+@pytest.mark.train
+@pytest.mark.timeout(900)
+async def test_a_jobs_curve_grows_while_it_trains(page: Page, server: Server, filmed: Cell) -> None:
+    job = await asyncio.to_thread(submit, server.api, filmed, max_steps=60, device={"type": "cpu", "index": 0})
+    curve = f'#jobs li[data-id="{job}"] .curve'
+    await page.wait_for_selector(f"{curve}[open] svg", timeout=400_000)
+    points = f"Number(document.querySelector('{curve}').dataset.points)"
+    first = await page.evaluate(points)
+    asked = list[str]()
+    page.on("request", lambda request: asked.append(request.url))
+    await page.wait_for_function(f"{points} > {first}", timeout=200_000)
+    assert not [url for url in asked if url.endswith("/metrics")], "it is told, not asked for"
+    done = await asyncio.to_thread(ended, server.api, job)
+    rows = [row for row in server.api.get(f"/jobs/{job}/metrics") if "loss" in row]
+    assert done["status"] == "completed"
+    await page.wait_for_function(f"{points} === {len(rows)}", timeout=WAIT_MS)
+    words = await page.inner_text(f"{curve} .plot")
+    assert f"at step {rows[-1]['step']}" in words
+    assert "step" in words
+    await page.reload()
+    await page.click(f"{curve} > summary")
+    await page.wait_for_function(
+        f"document.querySelector('{curve}')?.dataset.points === '{len(rows)}'", timeout=WAIT_MS
+    )
 
 
 # The last episode over the live picture.
