@@ -10,6 +10,7 @@ from actors.answers import Once
 from actors.camera import CameraActor
 from actors.entity import ATTEMPTS, Entity, OwnerLost, activate, ask, call, living, send
 from actors.log import Ack, Log, VersionConflict, now
+from actors.operation import OperationActor
 from actors.recording import RecordingActor
 from actors.robot import RobotActor
 from actors.training import TrainingActor
@@ -17,6 +18,7 @@ from domain import claims
 from domain.aggregate import Aggregate, DomainEvent
 from domain.camera import Camera
 from domain.errors import Conflict, DeviceLocked, GetiActionError, NotFound, Unavailable
+from domain.operation import Operation
 from domain.project import Project
 from domain.recording import Recording
 from domain.robot import Robot
@@ -27,6 +29,7 @@ OWNERS: dict[type[Aggregate], type[Entity[Any]]] = {
     Robot: RobotActor,
     Recording: RecordingActor,
     Job: TrainingActor,
+    Operation: OperationActor,
 }
 SETTLE_S = 10
 PAUSE_S = 0.01
@@ -117,8 +120,8 @@ class Gateway:
             raise self._with_holder(error) from None
 
     async def resume(self) -> None:
-        """After a cold start: wake the owners of every session and job that the log says is going on. Returns when no
-        session passes for recording that is not, or after ``SETTLE_S``."""
+        """After a cold start: wake the owners of every session, job and operation that the log says is going on.
+        Returns when no session passes for recording that is not, or after ``SETTLE_S``."""
         running = self.log.running()
         for kind, id in running:
             self.wake(kind, id)

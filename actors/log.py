@@ -25,7 +25,7 @@ from actors.provenance import Provenance, following, stamped
 from actors.reserve import Reserve
 from actors.unread import Unread
 from actors.writer import Room, Writer
-from domain import camera, dataset, environment, model, project, recording, robot, training
+from domain import camera, dataset, environment, model, operation, project, recording, robot, training
 from domain.aggregate import Aggregate, DomainEvent
 from domain.claims import ITSELF
 from domain.errors import Conflict, GetiActionError, NotFound, StorageFull
@@ -40,6 +40,7 @@ AGGREGATES: tuple[type[Aggregate], ...] = (
     recording.Recording,
     training.Job,
     model.Model,
+    operation.Operation,
 )
 KINDS: dict[str, type[Aggregate]] = {aggregate.kind: aggregate for aggregate in AGGREGATES}
 PAGE = 1000
@@ -150,7 +151,7 @@ class Log:
             claims.check_free(connection, key)
 
     def running(self) -> list[tuple[type[Aggregate], UUID]]:
-        """The sessions and jobs that have not ended."""
+        """The sessions, jobs and operations that have not ended."""
         with self.engine.connect() as connection:
             return _named(claims.owners(connection, slot="busy"))
 

@@ -36,7 +36,7 @@ def device(thing: UUID) -> str:
 
 
 def busy(project: UUID) -> str:
-    """Shared by the sessions and jobs that run in a project."""
+    """Shared by the sessions, jobs and operations that run in a project."""
     return f"busy:{project}"
 
 
@@ -49,7 +49,7 @@ def joining(kind: str, thing: UUID, project: UUID, label: str) -> Iterable[Claim
     )
 
 
-_TO_END = {"job": "interrupt it", "recording": "close it"}
+_TO_END = {"job": "interrupt it", "recording": "close it", "operation": "wait until it has ended"}
 """What lets go of whatever a holder of this kind has."""
 
 

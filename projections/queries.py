@@ -35,6 +35,8 @@ _OPTIONS = Plan().model_dump() | Limits().model_dump()
 _TAKE = ("recording_id", "id", "number", "task", "rows", "reason", "started_at")
 _JOB_WORK = ("id", "project_id", "type", "status", "progress", "message", "reason", "attempt", "extra_info", "payload")
 _JOB = (*_JOB_WORK, "created_at", "start_time", "end_time", "model_id")
+_OPERATION_WORK = ("id", "project_id", "kind", "dataset_ids", "status", "progress", "message", "result")
+_OPERATION = (*_OPERATION_WORK, "created_at", "ended_at")
 _MODEL_ORIGIN = ("id", "project_id", "name", "policy", "dataset_id", "dataset_version", "train_job_id", "created_at")
 _MODEL = (*_MODEL_ORIGIN, "metrics", "exports")
 _EVALUATION = ("model_id", "job_id", "environment", "rollouts", "created_at")
@@ -69,6 +71,7 @@ _robots = Kind("robot", t.robots, _ROBOT, _robot)
 _environments = Kind("environment", t.environments, _ENVIRONMENT)
 _datasets = Kind("dataset", t.datasets, _DATASET, _dataset)
 _jobs = Kind("job", t.jobs, _JOB, _job)
+_operations = Kind("operation", t.operations, _OPERATION)
 _models = Kind("model", t.models, _MODEL, _model)
 _projects, _project = listing(t.projects, _PROJECT), query(t.projects, _PROJECT, "id")
 
@@ -299,6 +302,16 @@ def jobs(connection: Connection, project_id: Id | None = None, page: Page | None
 
 def job(connection: Connection, id: Id) -> Found:
     return _jobs.one(connection, id)
+
+
+def operations(connection: Connection, page: Page | None = None) -> Rows:
+    """Every operation."""
+    return _operations.every(connection, page)
+
+
+def operation(connection: Connection, id: Id) -> Found:
+    """One operation. Its progress while it runs is its owner's to add."""
+    return _operations.one(connection, id)
 
 
 _rollouts = query(t.evaluations, _EVALUATION, "model_id", order=("created_at", "job_id"))

@@ -11,7 +11,7 @@ from domain.errors import Conflict, NotFound
 from projections import database
 
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
-HEAD = "0004"
+HEAD = "0005"
 """The newest revision. One that changes what a view keeps sets its row in ``positions`` to 0: the view is then built
 anew from the log before the server serves."""
 

@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from domain.camera import CameraStatus
 from domain.environment import TeleOperator
 from domain.model import ExportFacts, Rollouts
+from domain.operation import OperationKind, OperationStatus
 from domain.recording import RecordingState
 from domain.robot import RobotStatus
 from domain.training import JobStatus
@@ -262,6 +263,21 @@ class Job(Shape):
     end_time: AwareDatetime | None
     model_id: UUID | None
     parent_job_id: UUID | None
+
+
+class Operation(Shape):
+    """``progress`` in percent; ``message`` says what it is at, or why it failed; ``result`` what came of it."""
+
+    id: UUID
+    project_id: UUID
+    kind: OperationKind
+    dataset_ids: list[UUID]
+    status: OperationStatus
+    progress: Annotated[int, Field(ge=0, le=100)]
+    message: str
+    result: dict[str, Any] | None
+    created_at: AwareDatetime
+    ended_at: AwareDatetime | None
 
 
 class Evaluation(Shape):

@@ -265,6 +265,22 @@ jobs = Table(
     *_last_change(),
 )
 
+operations = Table(
+    "operations",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("project_id", Text, nullable=False, index=True),
+    Column("kind", Text, nullable=False),
+    Column("dataset_ids", JSON, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("progress", Integer, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("result", JSON(none_as_null=True)),
+    Column("created_at", Timestamp, nullable=False),
+    Column("ended_at", Timestamp),
+    *_last_change(),
+)
+
 models = Table(
     "models",
     metadata,

@@ -9,6 +9,7 @@ from domain.camera import Camera, CreateFileCamera, CreateSimulatedCamera, Simul
 from domain.dataset import CreateDataset, Dataset, EpisodeFacts, UpdateDataset, UpdateEpisode
 from domain.environment import CreateEnvironment, Environment, UpdateEnvironment
 from domain.model import ExportFacts, Model, Rollouts
+from domain.operation import Operation
 from domain.project import CreateProject, Project, UpdateProject
 from domain.recording import KeepEpisode, OpenRecording, Recording, SaveEpisode, StartEpisode
 from domain.robot import CreateRobot, PushTPayload, Robot, UpdateRobot
@@ -68,6 +69,7 @@ def everything() -> list[tuple[int, DomainEvent]]:
     _learning(story, dataset)
     _gone(story)
     _curation(story, dataset)
+    _operations(story, dataset)
     return story.recorded
 
 
@@ -81,6 +83,17 @@ def _curation(story: Story, dataset: Dataset) -> None:
     dataset.delete_episodes([0], story.at)
     dataset.restore_episodes([named("first")], story.at)
     story.record(dataset)
+
+
+def _operations(story: Story, dataset: Dataset) -> None:
+    """One that ended well, one that failed."""
+    verification = Operation.verify(named("verification"), dataset, story.at)
+    verification.start(named("run"), "node-1", story.at)
+    verification.complete({"ok": True}, story.at)
+    story.record(verification)
+    failed = Operation.verify(named("failed operation"), dataset, story.at)
+    failed.fail("the disk is gone", story.at)
+    story.record(failed)
 
 
 def _devices(story: Story) -> Environment:

@@ -149,11 +149,11 @@ def _add_data(dataset_folder: Path, version_folder: Path, one: Placed, same: Pat
         episode_folder(dataset_folder, one.manifest.meta.episode_id) / ROWS_FILE,
         columns=[STATE, ACTION],
     )
-    pq.write_table(_data(rows, one), path)
+    pq.write_table(data_rows(rows, one), path)
     fsync_path(path)
 
 
-def _data(rows: pa.Table, one: Placed) -> pa.Table:
+def data_rows(rows: pa.Table, one: Placed) -> pa.Table:
     """An episode's rows in LeRobot's columns. LeRobot wants a vector of one as a plain number."""
     frame = np.arange(len(rows), dtype=np.int64)
     columns = {name: rows[name] for name in (STATE, ACTION)}

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from actors.capture.report import TakeReport
 from actors.capture.rows import PART
 from actors.capture.stats import Stats
 from domain.dataset import EpisodeFacts, Limits
-from domain.errors import Conflict, NotFound
+from domain.errors import Conflict, Invalid, NotFound
 
 TAKE_FILE = "take.json"
 EPISODE_FILE = "episode.json"
@@ -116,7 +116,8 @@ def refuse_misfit(manifest: EpisodeManifest, sizes: Mapping[str, tuple[int, int]
 
 @lru_cache(maxsize=4096)
 def read_manifest(episode_folder: Path) -> EpisodeManifest:
-    """An episode's manifest; kept in memory, since an episode never changes. Raises NotFound."""
+    """An episode's manifest; kept in memory, since an episode never changes. Raises NotFound, or Invalid when it is
+    damaged."""
     try:
         return EpisodeManifest.model_validate_json((episode_folder / EPISODE_FILE).read_bytes())
     except FileNotFoundError:
@@ -124,6 +125,11 @@ def read_manifest(episode_folder: Path) -> EpisodeManifest:
             f"The files of episode {episode_folder.name} are not in the storage folder. Bring them back from a backup; "
             "`geti-action check-log --files` lists all that are missing.",
             code="episode_not_found",
+        ) from None
+    except ValidationError:
+        raise Invalid(
+            f"The {EPISODE_FILE} of episode {episode_folder.name} cannot be read. Repair the dataset.",
+            code="episode_damaged",
         ) from None
 
 

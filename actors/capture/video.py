@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import av
@@ -102,6 +102,31 @@ def whole_rows(path: Path, fps: int) -> int:
             return sum(1 for _ in _rows(container, fps))
     except (FileNotFoundError, Invalid):
         return 0
+
+
+def whole_pictures(path: Path, fps: int) -> int:
+    """How many rows of a video can be decoded without an error from row 0 on; 0 if it is no video, or is not there.
+
+    A picture that was changed so that it still decodes passes: whoever must know compares the file's sha256."""
+    try:
+        with _reading(_untorn(path)) as container:
+            return _decoded(container, fps)
+    except (FileNotFoundError, Invalid):
+        return 0
+
+
+def _decoded(container: av.container.InputContainer, fps: int) -> int:
+    """One thread, so that an error comes with the packet that has it."""
+    rows = 0
+    for stream in container.streams.video[:1]:
+        stream.codec_context.thread_type = "NONE"
+        with suppress(av.error.FFmpegError):
+            for packet in chain(_rows(container, fps), [None]):
+                for frame in stream.decode(packet):
+                    if frame.is_corrupt or round((frame.pts or 0) * Fraction(frame.time_base or 1) * fps) != rows:
+                        return rows
+                    rows += 1
+    return rows
 
 
 def _untorn(path: Path) -> str:

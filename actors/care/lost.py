@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
-from pydantic import ValidationError
-
 from actors.capture.durable import copy, staged
 from actors.capture.episode import HIDDEN
 from actors.capture.lerobot_meta import read_episodes
@@ -44,7 +42,7 @@ def look(folder: Path) -> Lost:
     for place in _places(folder):
         try:
             manifest = read_manifest(place)
-        except ValidationError:
+        except Invalid:
             damaged[place.name] = f"its {EPISODE_FILE} cannot be read"
             continue
         if str(manifest.meta.episode_id) == place.name:

@@ -1,6 +1,18 @@
 """HTTP to commands: parse ─► command ─► gateway ─► reply."""
 
-from actors.routes import audit, cameras, datasets, episodes, jobs, live, projects, recordings, reference, system
+from actors.routes import (
+    audit,
+    cameras,
+    datasets,
+    episodes,
+    jobs,
+    live,
+    operations,
+    projects,
+    recordings,
+    reference,
+    system,
+)
 
 _owners = (projects.router, datasets.router, episodes.router, cameras.router, recordings.router, jobs.router)
-routers = (*_owners, reference.router, live.router, system.router, audit.router)
+routers = (*_owners, operations.router, reference.router, live.router, system.router, audit.router)

@@ -25,6 +25,7 @@ RESOURCES = {
     "recordings": "recording",
     "jobs": "job",
     "models": "model",
+    "operations": "operation",
 }
 NEWEST_ID = 2**63 - 1
 

@@ -6,7 +6,7 @@ import pytest
 from eventsourcing.utils import get_topic, resolve_topic
 from pydantic import ValidationError
 
-from domain import camera, dataset, environment, model, project, recording, robot, training
+from domain import camera, dataset, environment, model, operation, project, recording, robot, training
 from domain.aggregate import Aggregate, DomainEvent
 from tests.story import everything
 
@@ -19,6 +19,7 @@ AGGREGATES: tuple[type[Aggregate], ...] = (
     recording.Recording,
     training.Job,
     model.Model,
+    operation.Operation,
 )
 EVENTS = [
     (aggregate, event)
