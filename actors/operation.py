@@ -7,12 +7,15 @@ the one before it had finished.
 import asyncio
 import logging
 import os
+from collections.abc import Mapping
 from typing import Any, ClassVar
+from uuid import UUID
 
-from actors.entity import Entity
-from actors.log import now
-from domain.dataset import Dataset
-from domain.errors import GetiActionError
+from actors.entity import ATTEMPTS, Entity
+from actors.log import VersionConflict, now
+from actors.publishing import try_to_publish
+from domain.dataset import Dataset, EpisodeFacts
+from domain.errors import GetiActionError, Unavailable
 from domain.operation import Operation, OperationKind
 from settings import settings
 
@@ -60,9 +63,19 @@ class OperationActor(Entity[Operation]):
         match self.aggregate.type:
             case OperationKind.VERIFY:
                 await self._verify()
+            case OperationKind.REPAIR:
+                await self._repair()
 
     async def _fail(self, reason: str) -> None:
+        await asyncio.to_thread(self._tidy)
         await self.decide(lambda operation: operation.fail(reason, now()))
+
+    def _tidy(self) -> None:
+        """What was made and came into no dataset goes again."""
+        from actors.curating import remove_unknown
+
+        if self.aggregate.type is OperationKind.REPAIR:
+            remove_unknown(settings().datasets_dir, self._dataset, self.id)
 
     def _tell(self, message: str, done: int, total: int) -> None:
         self._message, self._progress = message, min(99, 100 * done // max(1, total))
@@ -70,6 +83,45 @@ class OperationActor(Entity[Operation]):
     async def _verify(self) -> None:
         from actors.curating import verified
 
-        dataset = self.log.load(Dataset, self.aggregate.dataset_ids[0])
-        found = await asyncio.to_thread(verified, settings().datasets_dir, dataset, self._tell)
+        found = await asyncio.to_thread(verified, settings().datasets_dir, self._dataset, self._tell)
         await self.decide(lambda operation: operation.complete(found.result, now()))
+
+    # repair
+
+    async def _repair(self) -> None:
+        """The log learns of what was changed and of what is to be said of it at once; then a new version shows it."""
+        if self.aggregate.applied is None:
+            await self._apply_repair()
+        dataset, result = self._dataset, self.aggregate.applied or {}
+        await asyncio.to_thread(try_to_publish, settings().datasets_dir, dataset)
+        await self.decide(lambda operation: operation.complete(result, now()))
+
+    async def _apply_repair(self) -> None:
+        from actors.curating import repair_result, salvaged, verified
+
+        datasets = settings().datasets_dir
+        found = await asyncio.to_thread(verified, datasets, self._dataset, self._tell)
+        kept = await asyncio.to_thread(salvaged, datasets, found, self.id, self._tell)
+        result = repair_result(found, kept)
+        if found.is_whole:
+            await self.decide(lambda operation: operation.apply_change(result, now()))
+        else:
+            await self._note_repair(kept, result)
+
+    async def _note_repair(self, kept: Mapping[UUID, EpisodeFacts | None], result: dict[str, Any]) -> None:
+        for _ in range(ATTEMPTS):
+            dataset = self._dataset
+            dataset.repair(kept, now())
+            told = result | {"version": dataset.content_version}
+            try:
+                await self.decide(lambda operation, told=told: operation.apply_change(told, now()), dataset)  # type: ignore[misc]
+            except VersionConflict:
+                await self.refresh()
+                continue
+            return
+        raise Unavailable("The dataset is changed too often; repair it again.")
+
+    @property
+    def _dataset(self) -> Dataset:
+        """The first of its datasets, as it is now."""
+        return self.log.load(Dataset, self.aggregate.dataset_ids[0])

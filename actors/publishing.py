@@ -2,27 +2,42 @@
 after the append; what was left undone (a crash, a full disk) is made good at the next start, change or session."""
 
 import logging
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
 
 from actors.log import Log
 from domain.dataset import Dataset
-from domain.errors import GetiActionError
+from domain.errors import GetiActionError, Invalid, NotFound
+
+if TYPE_CHECKING:
+    from actors.capture.lerobot_meta import DatasetInfo
 
 logger = logging.getLogger(__name__)
 
 
 def publish_newest(datasets: Path, dataset: Dataset) -> None:
     """Nothing to do when it is there, or newer. ``datasets`` is the folder of all. Raises what publish does."""
-    from actors.capture.episode import episode_folder
-    from actors.capture.lerobot_meta import DatasetInfo
     from actors.capture.lerobot_v3 import publish
-    from actors.capture.manifest import read_manifest
 
     if not dataset.order:
         return
     folder, tasks = datasets / str(dataset.id), {episode.episode_id: episode.task for episode in dataset.episodes}
-    info = DatasetInfo.of(read_manifest(episode_folder(folder, dataset.order[0])).meta)
-    publish(folder, dataset.content_version, list(tasks), info, tasks)
+    info = _info(folder, [*tasks, *dataset.order])
+    publish(folder, dataset.content_version, list(tasks), info, tasks, dataset.fresh_from)
+
+
+def _info(folder: Path, episodes: list[UUID]) -> "DatasetInfo":
+    """Of the first of these episodes that can tell: all of a dataset say the same, but one may be damaged."""
+    from actors.capture.episode import episode_folder
+    from actors.capture.lerobot_meta import DatasetInfo
+    from actors.capture.manifest import read_manifest
+
+    for id in episodes:
+        with suppress(NotFound, Invalid):
+            return DatasetInfo.of(read_manifest(episode_folder(folder, id)).meta)
+    raise Invalid("No episode of this dataset can be read any more. Bring its files back from a backup.")
 
 
 def catch_up(log: Log, datasets: Path) -> None:

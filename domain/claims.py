@@ -40,6 +40,11 @@ def busy(project: UUID) -> str:
     return f"busy:{project}"
 
 
+def repair(dataset: UUID) -> str:
+    """Held by the one operation that repairs the dataset."""
+    return f"repair:{dataset}"
+
+
 def joining(kind: str, thing: UUID, project: UUID, label: str) -> Iterable[Claim]:
     """The claims of every new thing in a project: the project exists, the thing exists, and goes with the project."""
     return (
@@ -67,6 +72,8 @@ def refusal(key: str, holder: str, label: str, since: str) -> GetiActionError:
             return InUse(f"It is used by {who}; {_TO_END.get(kind, 'remove it there')} first.", used_by=holder)
         case "busy":
             return InUse(f"It is busy: {who} still runs; {_TO_END.get(kind, 'end it')} first.", used_by=holder)
+        case "repair":
+            return InUse(f"It is being repaired by {who} since {since}; wait until that has ended.", used_by=holder)
         case _:
             return Conflict(f"It is already held by {who}.", held_by=holder)
 

@@ -1,6 +1,6 @@
 """A dataset: which saved episodes it holds, in order. On disk every version of it is a projection of this list."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, ClassVar
 from uuid import UUID
@@ -79,6 +79,10 @@ class EpisodeFacts(BaseModel):
     rating: int | None = None
 
 
+SAID = {"task", "tags", "note", "rating", "success"}
+"""What people say of an episode; the rest was measured."""
+
+
 class CreateDataset(CreateCommand):
     """``path`` is taken as a name only: the server chooses the folder."""
 
@@ -140,6 +144,7 @@ class Dataset(Aggregate):
     deleted_episodes: list[EpisodeFacts]
     order: list[UUID]
     content_version: int
+    fresh_from: int
     fps: int | None
 
     class Event(DomainEvent):
@@ -212,6 +217,24 @@ class Dataset(Aggregate):
             aggregate.episodes = aggregate.in_order([*aggregate.episodes, *back])
             aggregate.content_version = self.version
 
+    class Repaired(Event, Curation):
+        """Files were damaged. ``episode_ids`` are in no newer version; what was whole of some of them stands in their
+        places, ``kept`` by the id of the one before. No file of an older version serves in a newer one."""
+
+        TOPIC = "dataset.repaired"
+        kept: dict[UUID, EpisodeFacts]
+
+        def apply(self, aggregate: "Dataset") -> None:
+            gone = set(self.episode_ids)
+            doomed = [episode for episode in aggregate.episodes if episode.episode_id in gone]
+            aggregate.deleted_episodes = [*aggregate.deleted_episodes, *doomed]
+            aggregate.order = [each for id in aggregate.order for each in self._in_place_of(id)]
+            aggregate.episodes = aggregate.repaired(gone, self.kept)
+            aggregate.content_version = aggregate.fresh_from = self.version
+
+        def _in_place_of(self, id: UUID) -> Iterable[UUID]:
+            return (id, self.kept[id].episode_id) if id in self.kept else (id,)
+
     class EpisodeChanged(Event):
         """What people say of an episode. Its task is in the dataset's files too, so another one is a new version."""
 
@@ -242,6 +265,7 @@ class Dataset(Aggregate):
         self.deleted_episodes = []
         self.order = []
         self.content_version = 0
+        self.fresh_from = 0
         self.fps = None
 
     @classmethod
@@ -309,6 +333,24 @@ class Dataset(Aggregate):
             back = self.in_order([*self.episodes, *(deleted[id] for id in wanted)])
             self._curate(self.EpisodesRestored, wanted, back, at)
 
+    def repair(self, found: Mapping[UUID, EpisodeFacts | None], at: datetime) -> None:
+        """Take the episodes out whose ids are in ``found``, and put in the place of each what was whole of it, if
+        anything was, with what people say of it now. One that is gone meanwhile is passed by. The newest version is
+        made anew in any case."""
+        self.must_exist()
+        there = {episode.episode_id: episode for episode in self.episodes if episode.episode_id in found}
+        if any(facts is not None and facts.episode_id in self.order for facts in found.values()):
+            raise Conflict("What is kept of an episode needs an id of its own.")
+        whole = {id: (facts, there[id]) for id, facts in found.items() if facts is not None and id in there}
+        kept = {id: facts.model_copy(update=said.model_dump(include=SAID)) for id, (facts, said) in whole.items()}
+        after = self.repaired(set(there), kept)
+        self._curate(self.Repaired, list(there), after, at, kept=kept)
+
+    def repaired(self, gone: set[UUID], kept: Mapping[UUID, EpisodeFacts]) -> list[EpisodeFacts]:
+        """The episodes without those that are ``gone``, and in their places what was kept of them."""
+        placed = [kept.get(each.episode_id, each) for each in self.episodes]
+        return [episode for episode in placed if episode.episode_id not in gone]
+
     def update_episode(self, which: int | UUID, command: UpdateEpisode, at: datetime) -> None:
         """Raises NotFound."""
         self.must_exist()
@@ -335,7 +377,9 @@ class Dataset(Aggregate):
         place = {id: number for number, id in enumerate(self.order)}
         return sorted(episodes, key=lambda episode: place[episode.episode_id])
 
-    def _curate(self, kind: type[Curation], ids: list[UUID], episodes: list[EpisodeFacts], at: datetime) -> None:
+    def _curate(
+        self, kind: type[Curation], ids: list[UUID], episodes: list[EpisodeFacts], at: datetime, **known: object
+    ) -> None:
         before = {episode.episode_id: index for index, episode in enumerate(self.episodes)}
         after = {episode.episode_id: index for index, episode in enumerate(episodes)}
         self.trigger_event(
@@ -347,4 +391,5 @@ class Dataset(Aggregate):
             frames=sum(episode.rows for episode in episodes),
             size_bytes=sum(episode.size_bytes for episode in episodes),
             episode_ids=ids,
+            **known,
         )

@@ -22,6 +22,7 @@ MAX_ATTEMPTS = 5
 
 class OperationKind(StrEnum):
     VERIFY = "verify"
+    REPAIR = "repair"
 
 
 class OperationStatus(StrEnum):
@@ -34,6 +35,10 @@ class VerifyDataset(Command):
     """Reads every file of the dataset, and changes nothing."""
 
 
+class RepairDataset(Command):
+    """Replaces the damaged episodes by what is whole of them."""
+
+
 class Operation(Aggregate):
     TOPIC = "operation"
     kind: ClassVar[str] = "operation"
@@ -44,6 +49,7 @@ class Operation(Aggregate):
     status: OperationStatus
     attempt: int
     run: UUID | None
+    applied: dict[str, Any] | None
 
     class Event(DomainEvent):
         """Something that happened to an operation."""
@@ -64,6 +70,8 @@ class Operation(Aggregate):
             for dataset in self.dataset_ids:
                 yield NeedHeld(claims.exists("dataset", dataset))
                 yield Hold(claims.use(dataset), slot="dataset", shared=True, label=label)
+            if self.type is OperationKind.REPAIR:
+                yield Hold(claims.repair(self.dataset_ids[0]), slot="repair", label=label)
 
     class Started(Event):
         """A process begins with the work, or begins it again."""
@@ -75,6 +83,15 @@ class Operation(Aggregate):
 
         def apply(self, aggregate: "Operation") -> None:
             aggregate.attempt, aggregate.run = self.attempt, self.run
+
+    class Applied(Event):
+        """What it changes is in the log; it has only to be shown on the disk."""
+
+        TOPIC = "operation.applied"
+        result: dict[str, Any]
+
+        def apply(self, aggregate: "Operation") -> None:
+            aggregate.applied = self.result
 
     class Completed(Event):
         TOPIC = "operation.completed"
@@ -103,11 +120,17 @@ class Operation(Aggregate):
         self.status = OperationStatus.RUNNING
         self.attempt = 0
         self.run = None
+        self.applied = None
 
     @classmethod
     def verify(cls, id: UUID, dataset: Dataset, at: datetime) -> "Operation":
         """Raises Invalid when there is nothing to look at."""
         return cls._submit(id, OperationKind.VERIFY, [dataset], at)
+
+    @classmethod
+    def repair(cls, id: UUID, dataset: Dataset, at: datetime) -> "Operation":
+        """Raises Invalid when there is nothing that could be damaged."""
+        return cls._submit(id, OperationKind.REPAIR, [dataset], at)
 
     @classmethod
     def _submit(cls, id: UUID, type: OperationKind, datasets: list[Dataset], at: datetime, **known: Any) -> "Operation":
@@ -138,6 +161,13 @@ class Operation(Aggregate):
         """An owner begins, or begins again after another one was lost."""
         self.check_live()
         self.trigger_event(self.Started, timestamp=at, attempt=self.attempt + 1, run=run, node=node)
+
+    def apply_change(self, result: dict[str, Any], at: datetime) -> None:
+        """In the append that changes the dataset: whoever takes the operation over does not change it again."""
+        self.check_live()
+        if self.applied is not None:
+            raise Conflict("Another process has done this already.", code="operation_applied")
+        self.trigger_event(self.Applied, timestamp=at, result=result)
 
     def complete(self, result: dict[str, Any], at: datetime) -> None:
         self.check_live()

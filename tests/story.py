@@ -94,6 +94,13 @@ def _operations(story: Story, dataset: Dataset) -> None:
     failed = Operation.verify(named("failed operation"), dataset, story.at)
     failed.fail("the disk is gone", story.at)
     story.record(failed)
+    repair = Operation.repair(named("repair"), dataset, story.at)
+    dataset.repair({named("second"): facts("mended", rows=30, suspect="repaired"), named("first"): None}, story.at)
+    repair.apply_change({"repaired": []}, story.at)
+    repair.complete({"repaired": []}, story.at)
+    dataset.restore_episodes([named("first")], story.at)
+    story.record(repair)
+    story.record(dataset)
 
 
 def _devices(story: Story) -> Environment:

@@ -18,7 +18,8 @@ from domain.errors import Invalid
 def describe(
     folder: Path, meta: EpisodeMeta, logs: Mapping[str, Sequence[Row]], *, interrupted: bool
 ) -> EpisodeManifest:
-    """The manifest of the files in ``folder`` (``videos/<key>.mp4`` among them) with the row logs of each part.
+    """The manifest of the files in ``folder`` (``videos/<key>.mp4`` among them) with the row logs of each part (but
+    for cameras whose log is lost).
 
     Raises Invalid if a video does not decode to its last row."""
     rows = len(logs[PART])
@@ -35,7 +36,7 @@ def describe(
         measured_fps=min([float(meta.fps), *(part.measured_fps for part in parts if part.part in videos)]),
         dropped=_rows_with("dropped", logs.values()),
         stale=_rows_with("stale", logs.values()),
-        repeated=_rows_with("repeated", [logs[key] for key in videos]),
+        repeated=_rows_with("repeated", [logs[key] for key in videos if key in logs]),
         interrupted=interrupted,
         cameras={key: _camera_facts(video, meta.fps) for key, video in videos.items()},
         parts=parts,

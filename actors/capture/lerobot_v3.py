@@ -40,10 +40,12 @@ def publish(
     episodes: Sequence[UUID],
     info: DatasetInfo,
     tasks: Mapping[UUID, str] = NO_TASKS,
+    fresh_from: int = 0,
 ) -> Path:
     """Make version ``version`` hold exactly ``episodes``, in this order, and make it ``current`` unless a newer one is.
-    ``tasks`` are those that were given to episodes since they were recorded. Repeatable; killed at any point,
-    ``current`` names a whole version and the call can be repeated.
+    ``tasks`` are those that were given to episodes since they were recorded; files of versions before ``fresh_from``
+    are not used again, because they may be damaged. Repeatable; killed at any point, ``current`` names a whole version
+    and the call can be repeated.
 
     Returns the version's folder. Raises Conflict if that version holds other episodes, Invalid if an episode does not
     fit ``info`` or the others, NotFound for an unknown episode, StorageFull, Unavailable."""
@@ -52,7 +54,7 @@ def publish(
         if not target.exists():
             manifests = [read_manifest(episode_folder(dataset_folder, episode)) for episode in episodes]
             refuse_mix(manifests, info)
-            _build(dataset_folder, target, _place([_renamed(each, tasks) for each in manifests]), info)
+            _build(dataset_folder, target, _place([_renamed(each, tasks) for each in manifests]), info, fresh_from)
         elif [row["episode_id"] for row in read_episodes(target)] != [str(episode) for episode in episodes]:
             raise Conflict(f"Version {version} of this dataset holds other episodes. Publish under the next number.")
         _switch_current(dataset_folder, version)
@@ -103,8 +105,9 @@ def _place(manifests: Sequence[EpisodeManifest]) -> list[Placed]:
     ]
 
 
-def _build(dataset_folder: Path, target: Path, placed: Sequence[Placed], info: DatasetInfo) -> None:
-    previous = _Previous.of(dataset_folder)
+def _build(dataset_folder: Path, target: Path, placed: Sequence[Placed], info: DatasetInfo, fresh_from: int) -> None:
+    serves_again = (current_version(dataset_folder) or 0) >= fresh_from
+    previous = _Previous.of(dataset_folder) if serves_again else _Previous(dataset_folder, {})
     with staged(target) as staging:
         for one in placed:
             _add_videos(dataset_folder, staging, one)

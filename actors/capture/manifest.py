@@ -66,7 +66,8 @@ class CameraFacts(BaseModel):
 
 class EpisodeManifest(BaseModel):
     """``episode.json``. ``files`` are sha256 by path inside the episode's folder; ``parts`` what each camera and the
-    robot delivered; ``interrupted`` if it was salvaged; ``stats`` as LeRobot's, by feature."""
+    robot delivered; ``interrupted`` if it was salvaged; ``stats`` as LeRobot's, by feature; ``repaired`` says why it is
+    only what was whole of another episode."""
 
     model_config = ConfigDict(frozen=True)
     format: int = 1
@@ -83,10 +84,13 @@ class EpisodeManifest(BaseModel):
     stats: dict[str, Stats]
     files: dict[str, str]
     size_bytes: int
+    repaired: str | None = None
 
     @property
     def suspect(self) -> str | None:
         """Why it is better not learned from; None when it kept its session's limits, or had none."""
+        if self.repaired is not None:
+            return self.repaired
         limits = self.meta.limits
         return None if limits is None else limits.broken_by(self.rows, self.dropped, self.stale)
 

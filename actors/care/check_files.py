@@ -25,6 +25,7 @@ from actors.log import Log
 from actors.rebuild import Told
 from domain import claims
 from domain.dataset import Dataset
+from domain.operation import Operation
 from domain.recording import Recording
 from domain.training import JobStatus
 from projections import tables
@@ -138,7 +139,7 @@ class _Checker:
                     yield Finding(f"{self._name(folder / name)} is missing", BRING_BACK)
 
     def _version(self, row: Row[Any]) -> Iterator[Finding]:
-        if self._is_recorded_into(UUID(row.id)):
+        if self._is_worked_on(UUID(row.id)):
             return
         try:
             version = self._log.load(Dataset, UUID(row.id)).content_version
@@ -196,7 +197,7 @@ class _Checker:
     def _unknown_in(self, dataset: Path) -> Iterator[Finding]:
         for folder in _folders(dataset / "episodes"):
             is_there = self._has(tables.episodes, dataset_id=dataset.name, id=folder.name)
-            if is_there or self._is_recorded_into(UUID(dataset.name)):
+            if is_there or self._is_worked_on(UUID(dataset.name)):
                 continue
             if wrong := lost.wrong_with(folder):
                 what = f"The log knows nothing of {self._name(folder)}, which cannot be adopted: {wrong}"
@@ -215,8 +216,8 @@ class _Checker:
     def _name(self, path: Path) -> str:
         return path.relative_to(self._storage).as_posix()
 
-    def _is_recorded_into(self, dataset: UUID) -> bool:
-        return any(kind is Recording for kind, _ in self._log.holders(claims.use(dataset)))
+    def _is_worked_on(self, dataset: UUID) -> bool:
+        return any(kind in (Recording, Operation) for kind, _ in self._log.holders(claims.use(dataset)))
 
     def _is_known(self, name: str) -> bool:
         """Whether anything ever happened to a thing of this id."""

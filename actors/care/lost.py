@@ -29,7 +29,7 @@ def wrong_with(place: Path) -> str | None:
         manifest = read_manifest(place)
     except NotFound:
         return f"it has no {EPISODE_FILE}"
-    except ValidationError:
+    except Invalid:
         return f"its {EPISODE_FILE} cannot be read"
     if str(manifest.meta.episode_id) != place.name:
         return f"its {EPISODE_FILE} is that of {manifest.meta.episode_id}"

@@ -10,7 +10,7 @@ from actors.log import now
 from actors.routes.answers import answers
 from actors.routes.write import Writing
 from domain.dataset import Dataset
-from domain.operation import Operation, OperationStatus, VerifyDataset
+from domain.operation import Operation, OperationStatus, RepairDataset, VerifyDataset
 from projections import queries, shapes
 from projections.routes.replies import ONE, PAGED, is_past, many, one, page, reading
 
@@ -44,6 +44,16 @@ async def verify_dataset(dataset_id: UUID, write: Writing, command: VerifyDatase
     `episode_id`, `rows`, `whole_rows`, `problems`) and `version_problems`."""
     dataset = write.load(Dataset, dataset_id)
     return await _submit(write, Operation.verify(write.new_id(None), dataset, now()))
+
+
+@router.post("/dataset/{dataset_id}:repair", summary="Repair a dataset", **answers(202, shapes.Operation))
+async def repair_dataset(dataset_id: UUID, write: Writing, command: RepairDataset | None = None) -> Response:
+    """What `:verify` finds is mended: in the place of a damaged episode comes a new one of its rows up to the first
+    that is damaged, marked as suspect; one of which nothing is whole is taken out. The damaged ones are deleted, and
+    can be restored. A new version shows it; whole episodes are left as they are. The operation's result: `repaired` and
+    `taken_out` as `damaged` of `:verify`, with `new_episode_id`, `kept_rows` and `dropped_rows`; `version`."""
+    dataset = write.load(Dataset, dataset_id)
+    return await _submit(write, Operation.repair(write.new_id(None), dataset, now()))
 
 
 async def _submit(write: Writing, operation: Operation) -> Response:

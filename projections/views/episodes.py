@@ -30,6 +30,14 @@ def changes(position: int, event: DomainEvent) -> Iterable[Change]:
         case Dataset.EpisodesRestored(episode_ids=ids):
             yield from (patch(id, {"deleted_at": None}) for id in ids)
             yield from (patch(id, {"episode_index": index}) for id, index in event.indices.items())
+        case Dataset.Repaired(episode_ids=ids, kept=kept):
+            yield from (patch(id, {"deleted_at": rfc3339(event.timestamp)}) for id in ids)
+            places = dict(event.indices)
+            for facts in kept.values():
+                born = {"dataset_id": dataset, "created_at": rfc3339(event.timestamp), "deleted_at": None}
+                place = {"episode_index": places.pop(facts.episode_id), "position": position}
+                yield Put(episodes, _said(facts) | born | place)
+            yield from (patch(id, {"episode_index": index}) for id, index in places.items())
         case Dataset.Deleted():
             yield Drop(episodes, {"dataset_id": dataset})
 

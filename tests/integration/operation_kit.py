@@ -1,13 +1,16 @@
 """What the tests of the operations share: their owner without a process, and a dataset to damage."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+import pytest
 from fastapi import FastAPI
 
+from actors import operation
 from actors.gateway import Gateway
 from actors.log import Log
 from actors.operation import OperationActor
@@ -15,7 +18,8 @@ from actors.routes import datasets, episodes, operations, problems
 from domain.aggregate import Aggregate
 from domain.operation import Operation
 from projections import routes as reading
-from tests.integration.care_kit import DATASET
+from settings import Settings
+from tests.integration.care_kit import DATASET, adopted, opened
 
 
 class Owner(OperationActor):
@@ -87,6 +91,32 @@ class Client:
         reply = await self.http.get(path)
         assert reply.status_code == 200, reply.text
         return reply.json()
+
+
+@pytest.fixture
+def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "storage"
+    monkeypatch.setattr(operation, "settings", lambda: Settings(storage_dir=folder))
+    return folder
+
+
+@pytest.fixture
+async def log(database_url: str) -> AsyncIterator[Log]:
+    with opened(database_url) as made:
+        yield made
+
+
+@pytest.fixture
+async def ids(log: Log, storage: Path, tmp_path: Path) -> list[UUID]:
+    """Three episodes of 5, 6 and 7 rows, in version 3 of the dataset."""
+    return await asyncio.to_thread(adopted, log, storage, tmp_path / "lost")
+
+
+@pytest.fixture
+async def client(log: Log, ids: list[UUID]) -> AsyncIterator[Client]:
+    made = Client(application(log))
+    async with made.http:
+        yield made
 
 
 def episode(storage: Path, id: object, dataset: object = DATASET) -> Path:

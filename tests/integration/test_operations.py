@@ -1,7 +1,6 @@
 """Datasets are verified over HTTP, in process, on both databases; only Ray is missing."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -10,41 +9,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from actors import operation
 from actors.capture.reader import newest
 from actors.log import Log
 from domain.dataset import Dataset
 from domain.operation import MAX_ATTEMPTS, Operation
-from settings import Settings
-from tests.integration.care_kit import DATASET, adopted, opened
+from tests.integration.care_kit import DATASET
 from tests.integration.log_kit import AT
-from tests.integration.operation_kit import Client, Owner, application, content, cut, episode, flip
-
-
-@pytest.fixture
-def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "storage"
-    monkeypatch.setattr(operation, "settings", lambda: Settings(storage_dir=folder))
-    return folder
-
-
-@pytest.fixture
-async def log(database_url: str) -> AsyncIterator[Log]:
-    with opened(database_url) as made:
-        yield made
-
-
-@pytest.fixture
-async def ids(log: Log, storage: Path, tmp_path: Path) -> list[UUID]:
-    """Three episodes of 5, 6 and 7 rows, in version 3 of the dataset."""
-    return await asyncio.to_thread(adopted, log, storage, tmp_path / "lost")
-
-
-@pytest.fixture
-async def client(log: Log, ids: list[UUID]) -> AsyncIterator[Client]:
-    made = Client(application(log))
-    async with made.http:
-        yield made
+from tests.integration.operation_kit import Client, Owner, content, cut, episode, flip
 
 
 async def test_a_whole_dataset_is_found_whole_and_left_as_it_is(client: Client, storage: Path) -> None:

@@ -1,6 +1,7 @@
 """A dataset under any sequence of commands."""
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import strategies as st
@@ -37,6 +38,12 @@ class DatasetMachine(AggregateMachine[Dataset]):
     def restore_episodes(self, chosen: list[Any]) -> None:
         self.tell(lambda dataset: dataset.restore_episodes(chosen, self.at))
 
+    @rule(damaged=st.lists(ids, max_size=3), kept=st.lists(ids, max_size=3, unique=True), rows=st.integers(1, 50))
+    def repair(self, damaged: list[Any], kept: list[Any], rows: int) -> None:
+        whole = [facts("any", episode_id=id, rows=rows) for id in kept]
+        found = dict.fromkeys(damaged) | dict(zip(damaged, whole, strict=False))
+        self.tell(lambda dataset: dataset.repair(found, self.at))
+
     @rule(which=ids | st.integers(0, 3), said=SAID)
     def update_episode(self, which: Any, said: dict[str, Any]) -> None:
         self.tell(lambda dataset: dataset.update_episode(which, UpdateEpisode(**said), self.at))
@@ -57,6 +64,10 @@ class DatasetMachine(AggregateMachine[Dataset]):
                     facts[episode.episode_id] = episode
                 case Dataset.EpisodesDeleted():
                     gone |= {*event.episode_ids}
+                    index |= event.indices
+                case Dataset.Repaired(kept=kept):
+                    gone |= {*event.episode_ids}
+                    facts |= {new.episode_id: new for new in kept.values()}
                     index |= event.indices
                 case Dataset.EpisodesRestored():
                     gone -= {*event.episode_ids}
@@ -137,6 +148,30 @@ def test_deleted_episodes_come_back_to_where_they_were() -> None:
     with pytest.raises(NotFound):
         dataset.restore_episodes([a, OTHER], BEGINNING)
     assert ids_of(dataset) == [b, c, named("d")]
+
+
+def test_what_is_kept_of_a_damaged_episode_stands_in_its_place_with_what_was_said_of_it() -> None:
+    dataset = three()
+    a, b, c = ids_of(dataset)
+    dataset.update_episode(b, UpdateEpisode(rating=2, note="n", task="Pull."), BEGINNING)
+    dataset.repair({b: facts("d", rows=3, suspect="repaired"), c: None}, BEGINNING)
+    assert ids_of(dataset) == [a, named("d")]
+    kept = dataset.episodes[1]
+    assert (kept.rows, kept.suspect, kept.rating, kept.note, kept.task) == (3, "repaired", 2, "n", "Pull.")
+    assert (dataset.content_version, dataset.fresh_from) == (5, 5)
+    dataset.restore_episodes([b, c], BEGINNING)
+    assert ids_of(dataset) == [a, b, named("d"), c]
+    assert dataset.fresh_from == 5
+
+
+def test_a_repair_passes_by_what_is_gone_and_makes_the_version_anew_all_the_same() -> None:
+    dataset = three()
+    a, b, c = ids_of(dataset)
+    dataset.delete_episodes([a], BEGINNING)
+    dataset.repair({a: facts("d"), UUID(int=7): None}, BEGINNING)
+    assert (ids_of(dataset), dataset.content_version) == ([b, c], 5)
+    with pytest.raises(Conflict, match="an id of its own"):
+        dataset.repair({b: facts("c")}, BEGINNING)
 
 
 def test_all_or_none_are_deleted() -> None:

@@ -37,6 +37,10 @@ class OperationMachine(AggregateMachine[Operation]):
     def complete(self) -> None:
         self.tell(lambda operation: operation.complete({"ok": True}, self.at))
 
+    @rule()
+    def apply_change(self) -> None:
+        self.tell(lambda operation: operation.apply_change({"kept": 1}, self.at))
+
     @rule(reason=reasons)
     def fail(self, reason: str) -> None:
         self.tell(lambda operation: operation.fail(reason, self.at))
@@ -50,6 +54,12 @@ class OperationMachine(AggregateMachine[Operation]):
     @invariant()
     def it_holds_nothing_once_it_has_ended(self) -> None:
         assert (list(self.events[-1].claims()) == [Release()]) == self.aggregate.ended
+
+    @invariant()
+    def a_change_is_made_once(self) -> None:
+        assert sum(isinstance(event, Operation.Applied) for event in self.events) == (
+            self.aggregate.applied is not None
+        )
 
     @invariant()
     def every_start_counts(self) -> None:
