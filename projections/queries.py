@@ -333,6 +333,17 @@ def models(connection: Connection, project_id: Id, page: Page | None = None) -> 
     return rows
 
 
+_trained_on = query(t.models, ("id", "name", "dataset_version"), "dataset_id")
+
+
+def trained_on(connection: Connection, dataset_id: Id) -> defaultdict[int, list[Row]]:
+    """The models that were trained on a dataset, by its version."""
+    by_version: defaultdict[int, list[Row]] = defaultdict(list)
+    for row in _trained_on.rows(connection, dataset_id=str(dataset_id)):
+        by_version[row.pop("dataset_version")].append(row)
+    return by_version
+
+
 def model(connection: Connection, id: Id) -> Found:
     """One model with its rollouts."""
     shown = _models.one(connection, id)

@@ -151,6 +151,20 @@ class EpisodeInFull(EpisodeFacts):
     marked: dict[str, Marked]
 
 
+class ModelNamed(Shape):
+    id: UUID
+    name: str
+
+
+class DatasetVersion(Shape):
+    """``episodes`` is unknown where its files are damaged; ``used_by`` are the models that were trained on it."""
+
+    version: int
+    episodes: int | None
+    created_at: AwareDatetime
+    used_by: list[ModelNamed]
+
+
 class Bin(Shape):
     """``start`` is in it, ``end`` is not."""
 

@@ -19,6 +19,7 @@ FILE = "chunk-{chunk_index:03d}/file-{file_index:03d}"
 DATA_PATH = f"data/{FILE}.parquet"
 VIDEO_PATH = f"videos/{{video_key}}/{FILE}.mp4"
 EPISODES_FILE = f"meta/episodes/{FILE}.parquet".format(chunk_index=0, file_index=0)
+INFO_FILE = "meta/info.json"
 TASKS_FILE = "meta/tasks.parquet"
 HOLD_NOTE = "Rows between two control steps hold the last state observed and the last action sent."
 
@@ -57,7 +58,7 @@ def write_meta(version_folder: Path, placed: Sequence[Placed], info: DatasetInfo
     """Write and flush all meta files of a version."""
     stats = [_episode_stats(one) for one in placed]
     tasks = list(dict.fromkeys(one.manifest.meta.task for one in placed))
-    write_json(version_folder / "meta/info.json", _info(placed, info, len(tasks)))
+    write_json(version_folder / INFO_FILE, _info(placed, info, len(tasks)))
     write_json(version_folder / "meta/stats.json", aggregate(stats))
     _write_table(version_folder / TASKS_FILE, _tasks(tasks))
     if placed:

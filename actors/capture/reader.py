@@ -1,8 +1,10 @@
 """What queries want to know of a dataset's versions, read from the files."""
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from actors.capture.lerobot_meta import DATA_PATH, VIDEO_PATH, read_episodes
+from actors.capture.lerobot_meta import DATA_PATH, INFO_FILE, VIDEO_PATH, read_episodes
 from actors.capture.lerobot_v3 import current_version
 from actors.capture.tables import ACTION, STATE
 from domain.errors import NotFound
@@ -59,6 +61,19 @@ class EpisodeRows:
 def versions(dataset_folder: Path) -> list[int]:
     """All published versions, oldest first."""
     return sorted(int(path.name) for path in dataset_folder.glob("versions/[0-9]*"))
+
+
+def made(dataset_folder: Path) -> dict[int, tuple[int | None, datetime]]:
+    """How many episodes each published version holds, and since when its files are there; None if they are damaged."""
+    return {number: _made(dataset_folder / "versions" / str(number)) for number in versions(dataset_folder)}
+
+
+def _made(version: Path) -> tuple[int | None, datetime]:
+    since = datetime.fromtimestamp(version.stat().st_mtime, UTC)
+    try:
+        return int(json.loads((version / INFO_FILE).read_bytes())["total_episodes"]), since
+    except (OSError, ValueError, LookupError, TypeError):
+        return None, since
 
 
 def newest(dataset_folder: Path) -> Path:

@@ -10,18 +10,23 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
+from actors.gateway import Gateway
 from actors.routes.answers import fails
 from actors.routes.sending import ASK_AGAIN, NOT_MODIFIED, Streamed, Video, binary, has, not_modified, read_beside
+from domain.dataset import Curation, Dataset
 from domain.errors import Malformed, Unavailable
 from projections import queries, shapes
+from projections.paging import Rows
 from projections.routes.learning import episode_key
-from projections.routes.replies import ONE, header, one, reading
+from projections.routes.replies import COUNTED, ONE, header, many, one, reading
+from projections.tables import rfc3339
 from settings import settings
 
 THUMBNAIL_WIDTH = 320
 JPEG = "image/jpeg"
 Pixels = Annotated[int | None, Query(ge=16, le=1920)]
 ZIP = "application/zip"
+MAKES_VERSION = (Dataset.EpisodeAdded, Dataset.EpisodeChanged, Curation)
 _NAME = {"Content-Disposition": header("its name, with the dataset's and the version's")}
 _PART = {"Content-Range": header("which bytes of how many")}
 
@@ -141,6 +146,42 @@ async def get_statistics(request: Request, dataset_id: UUID) -> Response:
         counted, episodes = queries.counted(connection, dataset_id)
     counted |= await asyncio.to_thread(_figures, files(dataset_id), episodes)
     return one(counted)
+
+
+@router.get(
+    "/versions",
+    response_model=list[shapes.DatasetVersion],
+    summary="List a dataset's versions",
+    responses=fails(Unavailable),
+    openapi_extra=COUNTED,
+)
+async def list_versions(request: Request, dataset_id: UUID) -> Response:
+    """Those that are on the disk, oldest first. None of them ever changes."""
+    with reading(request) as connection:
+        queries.dataset(connection, dataset_id)
+        users = queries.trained_on(connection, dataset_id)
+    gateway: Gateway = request.app.state.gateway
+    versions = await asyncio.to_thread(_versions, gateway, dataset_id)
+    rows = [version | {"used_by": users[version["version"]]} for version in versions]
+    return many(request, Rows(rows, len(rows), None))
+
+
+def _versions(gateway: Gateway, dataset_id: UUID) -> list[dict[str, Any]]:
+    """When each came about, the log knows; of those from before a log that was lost, the disk."""
+    from actors.capture.durable import storage_errors
+    from actors.capture.reader import made
+
+    with storage_errors("read the dataset"):
+        found = made(_files(dataset_id))
+    moments = {
+        event.version: event.timestamp
+        for event in reversed(gateway.log.stream(dataset_id))
+        if isinstance(event, MAKES_VERSION)
+    }
+    return [
+        {"version": number, "episodes": episodes, "created_at": rfc3339(moments.get(number, since))}
+        for number, (episodes, since) in found.items()
+    ]
 
 
 def _figures(folder: Path, episodes: list[str]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ on disk is always what the log says, and no file of an episode changes."""
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import nullcontext
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,7 +31,7 @@ from domain.errors import StorageFull, Unavailable
 from projections import routes as reading
 from projections import shapes
 from settings import Settings
-from tests.integration.care_kit import DATASET, adopted, opened, quiet, rows
+from tests.integration.care_kit import DATASET, MODEL, adopted, make_system, opened, quiet, record_lost, rows
 from tests.integration.log_kit import AT
 
 PATH = f"/dataset/{DATASET}/episodes"
@@ -259,3 +260,27 @@ async def test_who_adds_and_who_deletes_at_once_both_prevail(
     await log.append(fresh)
     publishing.publish_newest(storage / "datasets", fresh)
     assert [row[1] for row in on_disk(storage)] == [5, 6, 7]
+
+
+async def test_the_versions_say_what_they_hold_since_when_and_who_learned_from_them(
+    log: Log, storage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets, "settings", lambda: Settings(storage_dir=storage))
+    ids = await asyncio.to_thread(record_lost, tmp_path / "lost")
+    await asyncio.to_thread(make_system, log, storage, tmp_path / "lost")  # with a model of version 3
+    app = FastAPI()
+    app.state.engine, app.state.gateway = log.engine, Gateway(log)
+    problems.install(app)
+    for router in (datasets.router, episodes.router):
+        app.include_router(router)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost/api") as http:
+        await delete(http, [str(ids[0])])
+        listed = await http.get(f"/dataset/{DATASET}/versions")
+        shown = [(each["version"], each["episodes"], each["used_by"]) for each in listed.json()]
+        assert shown == [(3, 3, [{"id": str(MODEL), "name": "act-1"}]), (4, 2, [])]
+        moments = [event.timestamp for event in log.stream(DATASET)][-2:]
+        assert [datetime.fromisoformat(each["created_at"]) for each in listed.json()] == moments
+        assert listed.headers["X-Total-Count"] == "2"
+        (storage / "datasets" / str(DATASET) / "versions/3/meta/info.json").unlink()
+        assert (await http.get(f"/dataset/{DATASET}/versions")).json()[0]["episodes"] is None
+        assert (await http.get(f"/dataset/{uuid4()}/versions")).status_code == 404
