@@ -1,11 +1,12 @@
 """The work of the operations on datasets: it reads and makes files, and is handed what the log knows."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
+from actors.capture.compose import compose
 from actors.capture.episode import discard, episode_folder
 from actors.capture.repair import keep_whole
 from actors.capture.verify import Verdict, verify_episode, verify_version
@@ -93,6 +94,20 @@ def remove_unknown(datasets: Path, dataset: Dataset, salt: UUID) -> None:
     """What was made of its episodes and is not in the dataset."""
     for id in {kept_id(id, salt) for id in dataset.order} - set(dataset.order):
         discard(episode_folder(datasets / str(dataset.id), id))
+
+
+def make(datasets: Path, dataset: Dataset, episodes: Mapping[UUID, Iterable[UUID]], tell: Tell) -> None:
+    """The files of a new dataset, from those of the ones that have its ``episodes``."""
+    facts = {each.episode_id: each for each in dataset.episodes}
+    places = {id: datasets / str(source) for source, ids in episodes.items() for id in ids}
+    chosen = [(episode_folder(places[id], id), facts[id]) for id in facts]
+    compose(datasets / str(dataset.id), chosen, lambda done, total: tell(f"makes '{dataset.name}'", done, total))
+
+
+def remove(datasets: Path, ids: Iterable[UUID]) -> None:
+    """The folders of datasets that came to nothing."""
+    for id in ids:
+        discard(datasets / str(id))
 
 
 def repair_result(found: Verified, kept: Mapping[UUID, EpisodeFacts | None]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from actors.log import VersionConflict, now
 from actors.publishing import try_to_publish
 from domain.dataset import Dataset, EpisodeFacts
 from domain.errors import GetiActionError, Unavailable
-from domain.operation import Operation, OperationKind
+from domain.operation import NewDataset, Operation, OperationKind
 from settings import settings
 
 POLITE = 10
@@ -65,6 +65,8 @@ class OperationActor(Entity[Operation]):
                 await self._verify()
             case OperationKind.REPAIR:
                 await self._repair()
+            case OperationKind.MERGE | OperationKind.SPLIT:
+                await self._make()
 
     async def _fail(self, reason: str) -> None:
         await asyncio.to_thread(self._tidy)
@@ -72,8 +74,9 @@ class OperationActor(Entity[Operation]):
 
     def _tidy(self) -> None:
         """What was made and came into no dataset goes again."""
-        from actors.curating import remove_unknown
+        from actors.curating import remove, remove_unknown
 
+        remove(settings().datasets_dir, [new.dataset_id for new in self.aggregate.new if not self._is_known(new)])
         if self.aggregate.type is OperationKind.REPAIR:
             remove_unknown(settings().datasets_dir, self._dataset, self.id)
 
@@ -121,7 +124,28 @@ class OperationActor(Entity[Operation]):
             return
         raise Unavailable("The dataset is changed too often; repair it again.")
 
+    # merge and split
+
+    async def _make(self) -> None:
+        """The files of all new datasets come first; then one append makes that they exist."""
+        from actors.curating import make
+
+        sources = [self.log.load(Dataset, id) for id in self.aggregate.dataset_ids]
+        made = [Dataset.gathered(new.dataset_id, new.name, new.episodes, sources, now()) for new in self.aggregate.new]
+        for dataset, new in zip(made, self.aggregate.new, strict=True):
+            await asyncio.to_thread(make, settings().datasets_dir, dataset, new.episodes, self._tell)
+        result = {"datasets": [_shown(dataset) for dataset in made]}
+        await self.decide(lambda operation: operation.complete(result, now()), *made)
+
+    def _is_known(self, new: NewDataset) -> bool:
+        return bool(self.log.stream(new.dataset_id))
+
     @property
     def _dataset(self) -> Dataset:
         """The first of its datasets, as it is now."""
         return self.log.load(Dataset, self.aggregate.dataset_ids[0])
+
+
+def _shown(dataset: Dataset) -> dict[str, Any]:
+    rows = sum(episode.rows for episode in dataset.episodes)
+    return {"dataset_id": str(dataset.id), "name": dataset.name, "episodes": len(dataset.episodes), "frames": rows}

@@ -1,6 +1,6 @@
 """A dataset: which saved episodes it holds, in order. On disk every version of it is a projection of this list."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, ClassVar
 from uuid import UUID
@@ -272,6 +272,21 @@ class Dataset(Aggregate):
     def create(cls, id: UUID, command: CreateDataset, at: datetime) -> "Dataset":
         fields = command.model_dump(include={"project_id", "environment_id", "name", "default_task"})
         return cls._create(cls.Created, id=id, timestamp=at, **fields)
+
+    @classmethod
+    def gathered(
+        cls, id: UUID, name: str, chosen: Mapping[UUID, Iterable[UUID]], sources: Sequence["Dataset"], at: datetime
+    ) -> "Dataset":
+        """A new one that begins with the episodes ``chosen``, by the dataset of ``sources`` in which each is; what
+        these have deleted since is taken all the same. It belongs to where the first of them does."""
+        first = sources[0]
+        fields = {"environment_id": first.environment_id, "default_task": first.default_task}
+        dataset = cls._create(cls.Created, id=id, timestamp=at, project_id=first.project_id, name=name, **fields)
+        for source in sources:
+            known = {each.episode_id: each for each in (*source.episodes, *source.deleted_episodes)}
+            for episode in chosen.get(source.id, ()):
+                dataset.add_episode(known[episode], at)
+        return dataset
 
     def update(self, command: UpdateDataset, at: datetime) -> None:
         self.must_exist()

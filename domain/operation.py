@@ -3,26 +3,31 @@
 running ──► completed | failed        a process that is lost is followed by another, which begins the work again
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar
-from uuid import UUID
+from hashlib import sha256
+from typing import Annotated, Any, ClassVar
+from uuid import UUID, uuid5
 
 from eventsourcing.domain import CanInitAggregate
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from domain import claims
-from domain.aggregate import Aggregate, Claim, Command, DomainEvent, Hold, NeedHeld, Release
+from domain.aggregate import Aggregate, Claim, Command, CreateCommand, DomainEvent, Hold, Name, NeedHeld, Release
 from domain.dataset import Dataset
 from domain.errors import Conflict, Invalid
 
 MAX_ATTEMPTS = 5
+ROUNDING = 1e-9
 
 
 class OperationKind(StrEnum):
     VERIFY = "verify"
     REPAIR = "repair"
+    MERGE = "merge"
+    SPLIT = "split"
 
 
 class OperationStatus(StrEnum):
@@ -39,6 +44,54 @@ class RepairDataset(Command):
     """Replaces the damaged episodes by what is whole of them."""
 
 
+Index = Annotated[int, Field(strict=True, ge=0)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+
+
+class MergeDatasets(CreateCommand):
+    """A new dataset ``name`` with the episodes of one and then those of ``dataset_ids``; ``id`` is the new one's."""
+
+    dataset_ids: tuple[UUID, ...] = Field(min_length=1, max_length=100)
+    name: Name
+
+
+class Part(Command):
+    """A new dataset with these episodes, each by its index or its id, in this order."""
+
+    name: Name
+    episodes: tuple[Index | UUID, ...] = Field(min_length=1, max_length=10_000)
+
+
+class SplitDataset(Command):
+    """Either ``parts``, or the share of all episodes that each name of ``fractions`` gets, drawn by ``seed``: the same
+    seed draws the same."""
+
+    parts: tuple[Part, ...] = Field((), max_length=100)
+    fractions: dict[Name, Fraction] = Field(default_factory=dict, max_length=100)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _says_how(self) -> "SplitDataset":
+        if bool(self.parts) == bool(self.fractions):
+            raise ValueError("say either which episodes each of the parts gets, or the fractions")
+        if sum(self.fractions.values()) > 1 + ROUNDING:
+            raise ValueError("the fractions are more than 1 together")
+        names = [name.lower() for name in (*(part.name for part in self.parts), *self.fractions)]
+        if len(set(names)) < len(names):
+            raise ValueError("each part needs a name of its own")
+        return self
+
+
+class NewDataset(BaseModel):
+    """What becomes a dataset: ``episodes`` in their order, by the dataset that they are in. They keep their ids: an
+    episode never changes, so it is the same one in every dataset that holds it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    dataset_id: UUID
+    name: str
+    episodes: dict[UUID, tuple[UUID, ...]]
+
+
 class Operation(Aggregate):
     TOPIC = "operation"
     kind: ClassVar[str] = "operation"
@@ -46,6 +99,8 @@ class Operation(Aggregate):
     project_id: UUID
     type: OperationKind
     dataset_ids: tuple[UUID, ...]
+    payload: dict[str, Any]
+    new: tuple[NewDataset, ...]
     status: OperationStatus
     attempt: int
     run: UUID | None
@@ -55,12 +110,15 @@ class Operation(Aggregate):
         """Something that happened to an operation."""
 
     class Submitted(Event, CanInitAggregate[UUID]):
-        """``dataset_ids`` are the datasets that it reads, which cannot be deleted meanwhile."""
+        """``dataset_ids`` are the datasets that it reads, which cannot be deleted meanwhile; ``payload`` the command as
+        sent; ``new`` the datasets that it makes, which have their names from now on."""
 
         TOPIC = "operation.submitted"
         project_id: UUID
         type: OperationKind
         dataset_ids: tuple[UUID, ...]
+        payload: dict[str, Any] = Field(default_factory=dict)
+        new: tuple[NewDataset, ...] = ()
 
         def claims(self) -> Iterable[Claim]:
             label = f"the {self.type} operation {self.originator_id}"
@@ -70,6 +128,8 @@ class Operation(Aggregate):
             for dataset in self.dataset_ids:
                 yield NeedHeld(claims.exists("dataset", dataset))
                 yield Hold(claims.use(dataset), slot="dataset", shared=True, label=label)
+            for made in self.new:
+                yield Hold(claims.name("dataset", self.project_id, made.name), slot="name", label=label)
             if self.type is OperationKind.REPAIR:
                 yield Hold(claims.repair(self.dataset_ids[0]), slot="repair", label=label)
 
@@ -113,7 +173,16 @@ class Operation(Aggregate):
         def claims(self) -> Iterable[Claim]:
             return (Release(),)
 
-    def __init__(self, project_id: UUID, type: OperationKind, dataset_ids: tuple[UUID, ...]) -> None:
+    def __init__(
+        self,
+        project_id: UUID,
+        type: OperationKind,
+        dataset_ids: tuple[UUID, ...],
+        payload: dict[str, Any],
+        new: tuple[NewDataset, ...],
+    ) -> None:
+        self.payload = payload
+        self.new = new
         self.project_id = project_id
         self.type = type
         self.dataset_ids = dataset_ids
@@ -131,6 +200,37 @@ class Operation(Aggregate):
     def repair(cls, id: UUID, dataset: Dataset, at: datetime) -> "Operation":
         """Raises Invalid when there is nothing that could be damaged."""
         return cls._submit(id, OperationKind.REPAIR, [dataset], at)
+
+    @classmethod
+    def merge(
+        cls, id: UUID, dataset_id: UUID, command: MergeDatasets, datasets: Sequence[Dataset], at: datetime
+    ) -> "Operation":
+        """All episodes of ``datasets``, dataset by dataset; one that is in several is taken once. Whether their rows
+        fit together, their files say. Raises Invalid, or Conflict when they have different episodes of one id."""
+        known, episodes = dict[UUID, str](), dict[UUID, tuple[UUID, ...]]()
+        for dataset in datasets:
+            _check_source(dataset, datasets[0].project_id)
+            facts = [each for each in dataset.episodes if known.get(each.episode_id) != each.sha256]
+            for each in facts:
+                if each.episode_id in known:
+                    raise Conflict(f"Episode {each.episode_id} is another one in '{dataset.name}'. Delete one of them.")
+                known[each.episode_id] = each.sha256
+            episodes[dataset.id] = tuple(each.episode_id for each in facts)
+        if len(episodes) < 2:
+            raise Invalid("A merge takes at least two datasets; name another one in dataset_ids.")
+        new = (NewDataset(dataset_id=dataset_id, name=command.name, episodes=episodes),)
+        return cls._submit(id, OperationKind.MERGE, [*datasets], at, payload=_sent(command), new=new)
+
+    @classmethod
+    def split(cls, id: UUID, command: SplitDataset, dataset: Dataset, at: datetime) -> "Operation":
+        """Raises NotFound for an episode that is not there, Invalid for one in two parts and for a part without any."""
+        _check_source(dataset, dataset.project_id)
+        parts = _chosen(command, dataset) if command.parts else _drawn(command, dataset)
+        new = tuple(
+            NewDataset(dataset_id=uuid5(id, name), name=name, episodes={dataset.id: chosen})
+            for name, chosen in parts.items()
+        )
+        return cls._submit(id, OperationKind.SPLIT, [dataset], at, payload=_sent(command), new=new)
 
     @classmethod
     def _submit(cls, id: UUID, type: OperationKind, datasets: list[Dataset], at: datetime, **known: Any) -> "Operation":
@@ -182,3 +282,39 @@ class Operation(Aggregate):
         """Raises Conflict when nothing more can happen to it."""
         if self.ended:
             raise Conflict(f"The operation has already ended: {self.status}.", code="operation_ended")
+
+
+def _sent(command: Command) -> dict[str, Any]:
+    return command.model_dump(mode="json", exclude={"id"})
+
+
+def _check_source(dataset: Dataset, project_id: UUID) -> None:
+    dataset.must_exist()
+    if dataset.project_id != project_id:
+        raise Invalid(f"The dataset '{dataset.name}' belongs to another project.", code="unknown_dataset")
+    if not dataset.episodes:
+        raise Invalid(f"The dataset '{dataset.name}' has no episodes; record some.", code="dataset_empty")
+
+
+def _chosen(command: SplitDataset, dataset: Dataset) -> dict[str, tuple[UUID, ...]]:
+    parts = {part.name: tuple(dataset.episode(which).episode_id for which in part.episodes) for part in command.parts}
+    every = [id for chosen in parts.values() for id in chosen]
+    if twice := [id for id, count in Counter(every).items() if count > 1]:
+        raise Invalid(f"Episode {twice[0]} is named twice; an episode goes into one part.")
+    return parts
+
+
+def _drawn(command: SplitDataset, dataset: Dataset) -> dict[str, tuple[UUID, ...]]:
+    """Each episode has its place in the draw from its own id, so that one more does not shuffle the others."""
+    ids = [episode.episode_id for episode in dataset.episodes]
+    place = {id: number for number, id in enumerate(ids)}
+    drawn = sorted(ids, key=lambda id: sha256(f"{command.seed} {id}".encode()).digest())
+    parts, share, begin = dict[str, tuple[UUID, ...]](), 0.0, 0
+    for name, fraction in command.fractions.items():
+        share += fraction
+        end = round(share * len(ids))
+        if end == begin:
+            raise Invalid(f"'{name}' would get none of the {len(ids)} episodes; give it a greater fraction.")
+        parts[name] = tuple(sorted(drawn[begin:end], key=place.__getitem__))
+        begin = end
+    return parts

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
+from actors.capture.compose import made_as, note_made
 from actors.capture.durable import copy, staged
 from actors.capture.episode import HIDDEN
 from actors.capture.lerobot_meta import read_episodes
@@ -52,6 +53,8 @@ def look(folder: Path) -> Lost:
     if not episodes:
         raise NotFound(f"{folder} holds no saved episode: a dataset's folder has episodes/<id>/{EPISODE_FILE} in it.")
     ids = {manifest.meta.dataset_id for manifest in episodes}
+    if (id := made_as(folder)) is not None:
+        ids = {id}  # its episodes were recorded into others
     if len(ids) > 1:
         raise Invalid(
             f"{folder} holds episodes of several datasets: {', '.join(sorted(map(str, ids)))}. Part them first."
@@ -95,6 +98,8 @@ def bring_in(lost: Lost, folder: Path, home: Path) -> None:
             place, target = _place(folder, manifest), _place(staging, manifest)
             for name in (*manifest.files, EPISODE_FILE):
                 copy(place / name, target / name)
+        if any(manifest.meta.dataset_id != lost.dataset_id for manifest in lost.episodes):
+            note_made(staging, lost.dataset_id)
 
 
 def _places(folder: Path) -> list[Path]:

@@ -2,7 +2,7 @@
 touched: each change is a new version."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Annotated
 from uuid import UUID
@@ -38,7 +38,7 @@ Chosen = Annotated[list[Index | UUID], Body(min_length=1, max_length=10_000, des
 async def update_episode(dataset_id: UUID, n: str, command: UpdateEpisode, write: Writing) -> Response:
     """Its task, tags, note, rating and verdict. Another task is a new version of the dataset."""
     which = episode_key(n)
-    _check_condition(write, dataset_id, [which])
+    check_condition(write, dataset_id, [which])
     read = partial(queries.episode, dataset_id=dataset_id, n=which)
     return await _curated(write, dataset_id, lambda dataset: dataset.update_episode(which, command, now()), read)
 
@@ -46,7 +46,7 @@ async def update_episode(dataset_id: UUID, n: str, command: UpdateEpisode, write
 @router.delete("/episodes", summary="Delete some episodes", **answers(200, shapes.Dataset, PreconditionRequired))
 async def delete_episodes(dataset_id: UUID, chosen: Chosen, write: Writing) -> Response:
     """All of them or none. They can be restored until the trash is emptied; indices close up."""
-    _check_condition(write, dataset_id, chosen)
+    check_condition(write, dataset_id, chosen)
     read = partial(queries.dataset, id=dataset_id)
     return await _curated(write, dataset_id, lambda dataset: dataset.delete_episodes(chosen, now()), read)
 
@@ -67,7 +67,8 @@ async def _curated(write: Writing, dataset_id: UUID, decision: Callable[[Dataset
     return reply
 
 
-def _check_condition(write: Writing, dataset_id: UUID, chosen: list[int | UUID]) -> None:
+def check_condition(write: Writing, dataset_id: UUID, chosen: Iterable[int | UUID]) -> None:
+    """Raises PreconditionRequired when some are named by index, and nobody knows at which version."""
     write.gateway.load(Dataset, dataset_id)
     if write.if_match is None and any(isinstance(which, int) for which in chosen):
         raise PreconditionRequired(BY_INDEX)

@@ -1,18 +1,32 @@
 """What takes longer on a dataset than an answer may: each is answered with an operation that can be watched."""
 
+import asyncio
+from collections.abc import Iterable, Sequence
 from functools import partial
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from fastapi import APIRouter, Request, Response
 
 from actors.gateway import Gateway
 from actors.log import now
 from actors.routes.answers import answers
+from actors.routes.episodes import check_condition
 from actors.routes.write import Writing
+from domain.aggregate import Command
 from domain.dataset import Dataset
-from domain.operation import Operation, OperationStatus, RepairDataset, VerifyDataset
+from domain.errors import Conflict, NotFound, PreconditionRequired
+from domain.operation import (
+    MergeDatasets,
+    Operation,
+    OperationKind,
+    OperationStatus,
+    RepairDataset,
+    SplitDataset,
+    VerifyDataset,
+)
 from projections import queries, shapes
 from projections.routes.replies import ONE, PAGED, is_past, many, one, page, reading
+from settings import settings
 
 router = APIRouter(prefix="/api", tags=["operations"])
 
@@ -54,6 +68,65 @@ async def repair_dataset(dataset_id: UUID, write: Writing, command: RepairDatase
     `taken_out` as `damaged` of `:verify`, with `new_episode_id`, `kept_rows` and `dropped_rows`; `version`."""
     dataset = write.load(Dataset, dataset_id)
     return await _submit(write, Operation.repair(write.new_id(None), dataset, now()))
+
+
+@router.post("/dataset/{dataset_id}:merge", summary="Merge a dataset with others", **answers(202, shapes.Operation))
+async def merge_datasets(dataset_id: UUID, command: MergeDatasets, write: Writing) -> Response:
+    """Makes a new dataset `name` with the episodes of this one, and then of those in `dataset_ids`, which must have
+    been recorded alike (fps, joints, cameras and their sizes). These stay as they are. An episode keeps its id in every
+    dataset that holds it, and is taken once when several of these have it. The operation's result: `datasets` made
+    (`dataset_id`, `name`, `episodes`, `frames`)."""
+    first = write.load(Dataset, dataset_id)
+    ids = dict.fromkeys([dataset_id, *command.dataset_ids])
+    write.gateway.refer(first.project_id, Dataset, ids)
+    new_id = write.new_id(command.id)
+    id, sources = uuid5(new_id, "operation"), [write.gateway.load(Dataset, each) for each in ids]
+    if not _came_before(write, id, OperationKind.MERGE, ids, command):
+        operation = Operation.merge(id, new_id, command, sources, now())
+        await asyncio.to_thread(_check_merge, write, new_id, sources)
+        return await _submit(write, operation)
+    return await _shown(write, id)
+
+
+@router.post(
+    "/dataset/{dataset_id}:split", summary="Split a dataset", **answers(202, shapes.Operation, PreconditionRequired)
+)
+async def split_dataset(dataset_id: UUID, command: SplitDataset, write: Writing) -> Response:
+    """Makes new datasets, each with some of this one's episodes, which stays as it is: `parts`, each with a name and
+    with episodes by their ids (or by index, with If-Match); or `fractions` by name, such as `{"train": 0.8, "test":
+    0.2}`, drawn by `seed`. The operation's result: `datasets` made (`dataset_id`, `name`, `episodes`, `frames`)."""
+    check_condition(write, dataset_id, [which for part in command.parts for which in part.episodes])
+    dataset = write.load(Dataset, dataset_id)
+    return await _submit(write, Operation.split(write.new_id(None), command, dataset, now()))
+
+
+def _check_merge(write: Writing, new_id: UUID, sources: Sequence[Dataset]) -> None:
+    """Raises Conflict when they do not fit together, or when the new one's id is taken."""
+    from actors.capture.compose import refuse_misfits
+
+    datasets = settings().datasets_dir
+    if write.gateway.log.stream(new_id) or (datasets / str(new_id)).exists():
+        raise Conflict(f"The id {new_id} is already taken by something else; choose another.")
+    refuse_misfits(datasets, sources)
+
+
+def _came_before(write: Writing, id: UUID, kind: OperationKind, datasets: Iterable[UUID], command: Command) -> bool:
+    """Whether just this was asked for before. Raises Conflict when the id was another's."""
+    try:
+        known = write.gateway.load(Operation, id)
+    except NotFound:
+        return False
+    said = command.model_dump(mode="json", exclude={"id"})
+    if (known.type, known.dataset_ids, known.payload) != (kind, tuple(datasets), said):
+        raise Conflict("The id is already taken by another operation; choose another.")
+    return True
+
+
+async def _shown(write: Writing, id: UUID) -> Response:
+    async def nothing() -> None:
+        """It was done before."""
+
+    return await write.ask(202, nothing, partial(queries.operation, id=id))
 
 
 async def _submit(write: Writing, operation: Operation) -> Response:

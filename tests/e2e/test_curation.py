@@ -59,6 +59,54 @@ def rows_on_disk(server: Server, cell: Cell) -> int:
     return rows
 
 
+@pytest.mark.train
+def test_what_is_merged_and_split_is_what_the_real_lerobot_reads(server: Server, cell: Cell) -> None:
+    """Every row of every episode shows the same pictures and numbers as in the dataset that it was recorded into."""
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    def opened(dataset: str) -> Any:
+        return LeRobotDataset(
+            "local/pushes", root=server.storage / "datasets" / dataset / "current", video_backend="pyav"
+        )
+
+    saved = recorded(server, cell, 1.5, 1.0, 2.0)
+    parts = [
+        {"name": "last", "episodes": [saved[2]["episode_id"]]},
+        {"name": "first", "episodes": [saved[0]["episode_id"]]},
+    ]
+    last, first = result(server.api, cell.dataset, "split", {"parts": parts})["datasets"]
+    body = {"dataset_ids": [first["dataset_id"]], "name": "swapped"}
+    (merged,) = result(server.api, last["dataset_id"], "merge", body)["datasets"]
+    whole, swapped = opened(cell.dataset), opened(merged["dataset_id"])
+    rows = [each["rows"] for each in saved]
+    assert len(swapped) == rows[2] + rows[0]
+    there = [*range(rows[0] + rows[1], sum(rows)), *range(rows[0])]
+    for row, same in enumerate(there):
+        one, other = swapped[row], whole[same]
+        assert one["frame_index"] == other["frame_index"]
+        for name in ("observation.images.top", "observation.state", "action", "timestamp"):
+            assert (one[name] == other[name]).all(), (row, name)
+    assert swapped[len(there) - 1]["episode_index"] == 1
+    for dataset in (merged, first, last):
+        assert result(server.api, dataset["dataset_id"], "verify")["ok"]
+
+
+def test_a_killed_merge_is_taken_up_again(server: Server, cell: Cell) -> None:
+    recorded(server, cell, 1.0, 1.0)
+    (copy,) = result(server.api, cell.dataset, "split", {"fractions": {"one": 0.5}})["datasets"]
+    body = {"dataset_ids": [copy["dataset_id"]], "name": "merged"}
+    operation = server.api.post(f"/dataset/{cell.dataset}:merge", body)["id"]
+    while not server.kill("ray::OperationActor"):
+        assert server.api.get(f"/operations/{operation}")["status"] in ("running", "completed")
+        time.sleep(0.02)
+    ended = wait_until(server.api, f"/operations/{operation}", lambda found: found["status"] != "running")
+    (merged,) = ended["result"]["datasets"]
+    assert (merged["episodes"], merged["name"]) == (2, "merged")
+    assert len(server.api.get(f"/projects/{cell.project}/datasets")) == 3
+    assert result(server.api, merged["dataset_id"], "verify")["ok"]
+    assert not list((server.storage / "datasets").glob(".*"))
+
+
 def test_a_killed_repair_is_taken_up_again_and_ends_the_same(server: Server, cell: Cell) -> None:
     saved = recorded(server, cell, 1.5, 3.0, 3.0)
     for episode in saved[1:]:

@@ -96,7 +96,8 @@ class Client:
 @pytest.fixture
 def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "storage"
-    monkeypatch.setattr(operation, "settings", lambda: Settings(storage_dir=folder))
+    for module in (operation, operations, episodes):
+        monkeypatch.setattr(module, "settings", lambda: Settings(storage_dir=folder))
     return folder
 
 

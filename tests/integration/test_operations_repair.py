@@ -169,7 +169,6 @@ async def test_what_fails_leaves_nothing_behind(
     ended = await client.done("repair")
     assert (ended["status"], ended["message"]) == ("failed", "No space left.")
     assert content(storage) == before
-    monkeypatch.undo()
 
 
 async def test_one_repair_at_a_time(client: Client) -> None:
