@@ -172,7 +172,7 @@ def _versions(gateway: Gateway, dataset_id: UUID) -> list[dict[str, Any]]:
     from actors.capture.reader import made
 
     with storage_errors("read the dataset"):
-        found = made(_files(dataset_id))
+        found = made(files(dataset_id))
     moments = {
         event.version: event.timestamp
         for event in reversed(gateway.log.stream(dataset_id))
