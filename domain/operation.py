@@ -15,7 +15,19 @@ from eventsourcing.domain import CanInitAggregate
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from domain import claims
-from domain.aggregate import Aggregate, Claim, Command, CreateCommand, DomainEvent, Hold, Name, NeedHeld, Release
+from domain.aggregate import (
+    Aggregate,
+    Claim,
+    Command,
+    CreateCommand,
+    DomainEvent,
+    Hold,
+    Int,
+    Name,
+    NeedHeld,
+    Number,
+    Release,
+)
 from domain.dataset import Dataset
 from domain.errors import Conflict, Invalid
 
@@ -44,8 +56,8 @@ class RepairDataset(Command):
     """Replaces the damaged episodes by what is whole of them."""
 
 
-Index = Annotated[int, Field(strict=True, ge=0)]
-Fraction = Annotated[float, Field(gt=0, le=1)]
+Index = Annotated[Int, Field(ge=0)]
+Fraction = Annotated[Number, Field(gt=0, le=1)]
 
 
 class MergeDatasets(CreateCommand):
@@ -68,7 +80,7 @@ class SplitDataset(Command):
 
     parts: tuple[Part, ...] = Field((), max_length=100)
     fractions: dict[Name, Fraction] = Field(default_factory=dict, max_length=100)
-    seed: int = 0
+    seed: Int = 0
 
     @model_validator(mode="after")
     def _says_how(self) -> "SplitDataset":

@@ -12,6 +12,7 @@ from uuid import UUID
 import orjson
 from sqlalchemy import Row, Table, func, select, tuple_
 
+from actors.capture.compose import DATASET_FILE
 from actors.capture.episode import HIDDEN, episode_folder
 from actors.capture.lerobot_v3 import current_version
 from actors.capture.manifest import EPISODE_FILE, read_manifest, sha256
@@ -32,7 +33,7 @@ from projections import tables
 
 BATCH = 500
 KINDS = ("datasets", "models", "jobs")
-OF_A_DATASET = frozenset({"takes", "episodes", "versions", "current"})
+OF_A_DATASET = frozenset({"takes", "episodes", "versions", "current", DATASET_FILE})
 BRING_BACK = "bring it back from a backup"
 BRING_ALL_BACK = (
     "bring its files back first: copy its folder from where the storage folder is kept, or out of a backup that was "

@@ -96,7 +96,7 @@ class Client:
 @pytest.fixture
 def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "storage"
-    for module in (operation, operations, episodes):
+    for module in (operation, operations, episodes, datasets):
         monkeypatch.setattr(module, "settings", lambda: Settings(storage_dir=folder))
     return folder
 
