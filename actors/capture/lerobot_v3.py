@@ -5,6 +5,7 @@ the newest version. Data, meta and info.json cannot be renamed together, so a ve
 and never changed.
 """
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from actors.capture.tables import ACTION, STATE
 from domain.errors import Conflict, Invalid
 
 NO_TASKS: Mapping[UUID, str] = {}
+
+logger = logging.getLogger(__name__)
 
 
 def publish(
@@ -126,13 +129,18 @@ class _Previous:
     def of(cls, dataset_folder: Path) -> "_Previous":
         folder = (dataset_folder / "current").resolve()
         columns = ("episode_index", "dataset_from_index", "task_index")
-        rows = read_episodes(folder)
+        try:
+            rows = read_episodes(folder)
+        except (OSError, pa.ArrowException) as error:  # damaged: nothing of it serves again, all is written anew
+            logger.warning("Version %s of dataset %s cannot be read: %s", folder.name, dataset_folder.name, error)
+            rows = []
         return cls(folder, {row["episode_id"]: (row[columns[0]], row[columns[1]], row[columns[2]]) for row in rows})
 
     def data_file(self, one: Placed) -> Path | None:
         if self.places.get(str(one.manifest.meta.episode_id)) != (one.index, one.start, one.task_index):
             return None
-        return self.folder / DATA_PATH.format(**file_position(one.index))
+        file = self.folder / DATA_PATH.format(**file_position(one.index))
+        return file if file.is_file() else None
 
 
 def _add_videos(dataset_folder: Path, version_folder: Path, one: Placed) -> None:

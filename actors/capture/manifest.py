@@ -3,7 +3,7 @@
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -159,6 +159,22 @@ def read_facts(episode_folder: Path) -> EpisodeFacts:
         note=meta.note,
         suspect=manifest.suspect,
     )
+
+
+def wrong_files(manifest: EpisodeManifest, episode_folder: Path) -> Iterator[tuple[str, str]]:
+    """Each file of an episode that is not as its manifest says, and what is wrong with it, as the rest of a sentence.
+    Reads all of them."""
+    for name, wanted in manifest.files.items():
+        file = episode_folder / name
+        try:
+            if not file.resolve().is_relative_to(episode_folder.resolve()):
+                yield name, "is not inside its folder"
+            elif not file.is_file():
+                yield name, "is missing"
+            elif sha256(file) != wanted:
+                yield name, "is not what was saved"
+        except OSError as error:
+            yield name, f"cannot be read: {error.strerror}"
 
 
 def sha256(path: Path) -> str:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from actors.capture.episode import ROWS_FILE, episode_folder
 from actors.capture.lerobot_meta import DATA_PATH, VIDEO_PATH, Placed, file_position, read_episodes
 from actors.capture.lerobot_v3 import current_version, data_rows
-from actors.capture.manifest import EPISODE_FILE, IMAGES, EpisodeManifest, sha256
+from actors.capture.manifest import EPISODE_FILE, IMAGES, EpisodeManifest, sha256, wrong_files
 from actors.capture.tables import ACTION, STATE
 from actors.capture.video import whole_pictures
 from domain.dataset import EpisodeFacts
@@ -55,10 +55,11 @@ def verify_episode(folder: Path, facts: EpisodeFacts) -> Verdict:
     manifest = verdict.manifest = _manifest(folder, facts, verdict)
     if manifest is None:
         return verdict
-    for name in sorted({ROWS_FILE, *videos_of(manifest).values(), *times_of(manifest).values()}):
-        if problem := _file_problem(folder, name, manifest):
-            verdict.damaged.add(name)
-            verdict.problems.append(problem)
+    needed = {ROWS_FILE, *videos_of(manifest).values(), *times_of(manifest).values()}
+    unknown = dict.fromkeys(needed - manifest.files.keys(), "is not in its manifest")
+    for name, what in sorted((dict(wrong_files(manifest, folder)) | unknown).items()):
+        verdict.damaged.add(name)
+        verdict.problems.append(f"{name} {what}")
     verdict.rows = min([_whole_rows(folder, verdict), *(_pictures(folder, verdict))])
     return verdict
 
@@ -81,16 +82,6 @@ def _manifest(folder: Path, facts: EpisodeFacts, verdict: Verdict) -> EpisodeMan
         verdict.problems.append(f"{EPISODE_FILE} is that of another episode")
         return None
     return manifest
-
-
-def _file_problem(folder: Path, name: str, manifest: EpisodeManifest) -> str | None:
-    path = folder / name
-    if path.is_symlink() or not path.is_file():
-        return f"{name} is missing"
-    try:
-        return None if sha256(path) == manifest.files.get(name) else f"{name} is not what was saved"
-    except OSError as error:
-        return f"{name} cannot be read: {error.strerror}"
 
 
 def _whole_rows(folder: Path, verdict: Verdict) -> int:

@@ -15,7 +15,7 @@ from sqlalchemy import Row, Table, func, select, tuple_
 from actors.capture.compose import DATASET_FILE
 from actors.capture.episode import HIDDEN, episode_folder
 from actors.capture.lerobot_v3 import current_version
-from actors.capture.manifest import EPISODE_FILE, read_manifest, sha256
+from actors.capture.manifest import EPISODE_FILE, read_manifest, sha256, wrong_files
 from actors.care import lost
 from actors.care.check import Finding
 from actors.care.files import PASSED_BY
@@ -157,7 +157,7 @@ class _Checker:
         manifest = folder / EPISODE_FILE
         if not manifest.is_file() or sha256(manifest) != row.sha256:
             return
-        for name, what in lost.wrong_files(read_manifest(folder), folder):
+        for name, what in wrong_files(read_manifest(folder), folder):
             if (folder / name).is_file():
                 yield Finding(f"{self._name(folder / name)} {what}", BRING_BACK)
 

@@ -1,6 +1,6 @@
 """A dataset's folder whose log is lost: what its episodes say of themselves, and whether their files are like that."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -10,9 +10,8 @@ from actors.capture.compose import made_as, note_made
 from actors.capture.durable import copy, staged
 from actors.capture.episode import HIDDEN
 from actors.capture.lerobot_meta import read_episodes
-from actors.capture.manifest import EPISODE_FILE, EpisodeManifest, read_manifest, sha256
+from actors.capture.manifest import EPISODE_FILE, EpisodeManifest, read_manifest, wrong_files
 from actors.care.backup import Told
-from actors.care.files import is_inside
 from domain.errors import Invalid, NotFound
 
 
@@ -77,18 +76,6 @@ def verified(lost: Lost, folder: Path, told: Told) -> Lost:
 
 def _first_wrong(manifest: EpisodeManifest, place: Path) -> str | None:
     return next((f"{name} {what}" for name, what in wrong_files(manifest, place)), None)
-
-
-def wrong_files(manifest: EpisodeManifest, place: Path) -> Iterator[tuple[str, str]]:
-    """Each file of an episode that is not as its manifest says, and what is wrong with it."""
-    for name, wanted in manifest.files.items():
-        file = place / name
-        if not is_inside(name) or not file.resolve().is_relative_to(place.resolve()):
-            yield name, "is not inside its folder"
-        elif not file.is_file():
-            yield name, "is missing"
-        elif sha256(file) != wanted:
-            yield name, "is not what was saved"
 
 
 def bring_in(lost: Lost, folder: Path, home: Path) -> None:

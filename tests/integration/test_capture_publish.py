@@ -66,6 +66,16 @@ def test_videos_and_unmoved_data_are_shared_with_the_version_before(dataset):
         assert (dataset / old.data_path).samefile(dataset / new.data_path)
 
 
+@pytest.mark.parametrize("damaged", ["meta/episodes", "data"])
+def test_a_version_that_is_damaged_does_not_keep_the_next_from_being_made(dataset, damaged):
+    ids = recorded(dataset, 4, 5)
+    for path in (publish(dataset, 1, ids, INFO) / damaged).rglob("*.parquet"):
+        path.write_bytes(b"rot") if damaged == "meta/episodes" else path.unlink()
+    publish(dataset, 2, ids[:1], INFO)
+    assert [entry.length for entry in list_episodes(dataset)] == [4]
+    assert read_episode(dataset, 0).states.shape == (4, 2)
+
+
 def test_without_an_episode_the_indices_close_up(dataset):
     ids = recorded(dataset, 4, 5, 6, tasks=("a", "b", "c"))
     publish(dataset, 1, ids, INFO)
