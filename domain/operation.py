@@ -78,6 +78,7 @@ class SplitDataset(Command):
     """Either ``parts``, or the share of all episodes that each name of ``fractions`` gets, drawn by ``seed``: the same
     seed draws the same."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"fractions": {"train": 0.8, "test": 0.2}}]})
     parts: tuple[Part, ...] = Field((), max_length=100)
     fractions: dict[Name, Fraction] = Field(default_factory=dict, max_length=100)
     seed: Int = 0

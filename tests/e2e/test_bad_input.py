@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlencode
 from uuid import uuid4
 
 import httpx
@@ -83,10 +83,11 @@ def problem(server: Server, reply: httpx.Response, status: int) -> Json:
 class Route:
     method: str
     path: str
+    query: Json
     body: Json | None
 
     def at(self, ids: Json) -> str:
-        return self.path.format_map(ids)
+        return f"{self.path.format_map(ids)}?{urlencode(self.query)}"
 
 
 class Unknown(dict[str, str]):
@@ -97,7 +98,9 @@ class Unknown(dict[str, str]):
 
 
 def example(schema: Json, parts: Json) -> Any:
-    """The least that the schema lets pass."""
+    """What the schema has for one, or the least that it lets pass."""
+    if "examples" in schema:
+        return schema["examples"][0]
     if "$ref" in schema:
         return example(parts[schema["$ref"].rpartition("/")[2]], parts)
     for choice in ("oneOf", "anyOf"):
@@ -122,7 +125,10 @@ def routes(http: httpx.Client) -> list[Route]:
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             content = operation.get("requestBody", {}).get("content", {}).get("application/json")
-            found.append(Route(method.upper(), path, example(content["schema"], parts) if content else None))
+            wanted = [each for each in operation.get("parameters", ()) if each["in"] == "query" and each["required"]]
+            query = {each["name"]: example(each["schema"], parts) for each in wanted}
+            body = example(content["schema"], parts) if content else None
+            found.append(Route(method.upper(), path, query, body))
     return found
 
 
