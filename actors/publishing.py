@@ -2,7 +2,6 @@
 after the append; what was left undone (a crash, a full disk) is made good at the next start, change or session."""
 
 import logging
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -34,10 +33,13 @@ def _info(folder: Path, episodes: list[UUID]) -> "DatasetInfo":
     from actors.capture.lerobot_meta import DatasetInfo
     from actors.capture.manifest import read_manifest
 
+    refused: GetiActionError | None = None
     for id in episodes:
-        with suppress(NotFound, Invalid):
+        try:
             return DatasetInfo.of(read_manifest(episode_folder(folder, id)).meta)
-    raise Invalid("No episode of this dataset can be read any more. Bring its files back from a backup.")
+        except (NotFound, Invalid) as error:
+            refused = refused or error
+    raise refused or Invalid("The dataset has no episode that could tell its shape.")
 
 
 def catch_up(log: Log, datasets: Path) -> None:
