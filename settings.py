@@ -144,7 +144,7 @@ def settings() -> Settings:
         raise NotText(f"{ENV_FILE} is not UTF-8 text (at byte {error.start}): save it as UTF-8.") from None
 
 
-def strangers() -> list[str]:
+def unknown_names() -> list[str]:
     """A line for each name in `.env` that is no setting: a slip of the pen would else pass for a setting."""
     known = [name.upper() for name in Settings.model_fields]
     names = [name for name in dotenv_values(ENV_FILE) if name.upper() not in known]

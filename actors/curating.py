@@ -10,7 +10,8 @@ from actors.capture.compose import compose
 from actors.capture.episode import discard, episode_folder
 from actors.capture.repair import keep_whole
 from actors.capture.verify import Verdict, verify_episode, verify_version
-from domain.dataset import Dataset, EpisodeFacts
+from domain.dataset import Dataset
+from domain.episode import EpisodeFacts
 from domain.errors import Conflict, Invalid
 
 Tell = Callable[[str, int, int], None]

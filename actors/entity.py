@@ -142,9 +142,9 @@ class Entity[A: Aggregate]:
 
     def _call_retire(self) -> None:
         """Only a call can end the process; it is made again if Ray drops it."""
-        self.myself.retire.remote().future().add_done_callback(self._unless_dropped)
+        self.myself.retire.remote().future().add_done_callback(self._again_if_dropped)
 
-    def _unless_dropped(self, called: "Future[None]") -> None:
+    def _again_if_dropped(self, called: "Future[None]") -> None:
         if not self._retiring and isinstance(called.exception(), RayActorError):
             self._loop.call_soon_threadsafe(self._loop.call_later, RETRY_S, self._call_retire)
 

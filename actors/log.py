@@ -228,20 +228,20 @@ class Log:
     async def hold_key(self, scope: str, key: str, body_sha256: str) -> Answer | None:
         """Keep a key for a few seconds while its command is carried out, unless there is an answer already. Raises
         KeyReused, or InProgress when somebody else holds it."""
-        hold = partial(self._written, lambda connection: answers.hold(connection, scope, key, body_sha256))
-        return await self._even_when_full(hold)
+        return await self._of_keys(lambda connection: answers.hold(connection, scope, key, body_sha256))
 
     async def renew_key(self, scope: str, key: str) -> None:
-        renew = partial(self._written, lambda connection: answers.renew(connection, scope, key))
-        await self._even_when_full(renew)
+        await self._of_keys(lambda connection: answers.renew(connection, scope, key))
 
     async def let_go_key(self, scope: str, key: str) -> None:
         """The command was refused, so its key may come again."""
-        let_go = partial(self._written, lambda connection: answers.let_go(connection, scope, key))
-        await self._even_when_full(let_go)
+        await self._of_keys(lambda connection: answers.let_go(connection, scope, key))
 
     async def forget_old_keys(self) -> None:
         await self._written(answers.forget_old)
+
+    async def _of_keys[T](self, work: Callable[[Connection], T]) -> T:
+        return await self._even_when_full(partial(self._written, work))
 
     async def _even_when_full[T](self, write: Callable[[Room], Awaitable[T]], may: bool = True) -> T:
         """On a full disk ``write`` gets the room that was set aside for what makes room, and for the keys of such

@@ -14,7 +14,8 @@ from uuid import UUID
 from actors.entity import ATTEMPTS, Entity
 from actors.log import VersionConflict, now
 from actors.publishing import try_to_publish
-from domain.dataset import Dataset, EpisodeFacts
+from domain.dataset import Dataset
+from domain.episode import EpisodeFacts
 from domain.errors import GetiActionError, Unavailable
 from domain.operation import NewDataset, Operation, OperationKind
 from settings import settings

@@ -2,6 +2,7 @@
 after the append; what was left undone (a crash, a full disk) is made good at the next start, change or session."""
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -33,13 +34,11 @@ def _info(folder: Path, episodes: list[UUID]) -> "DatasetInfo":
     from actors.capture.lerobot_meta import DatasetInfo
     from actors.capture.manifest import read_manifest
 
-    refused: GetiActionError | None = None
-    for id in episodes:
-        try:
+    *others, last = episodes
+    for id in others:
+        with suppress(NotFound, Invalid):
             return DatasetInfo.of(read_manifest(episode_folder(folder, id)).meta)
-        except (NotFound, Invalid) as error:
-            refused = refused or error
-    raise refused or Invalid("The dataset has no episode that could tell its shape.")
+    return DatasetInfo.of(read_manifest(episode_folder(folder, last)).meta)
 
 
 def catch_up(log: Log, datasets: Path) -> None:

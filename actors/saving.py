@@ -10,7 +10,8 @@ from actors.entity import ATTEMPTS, Entity
 from actors.log import VersionConflict, now
 from actors.publishing import publish_newest
 from actors.takes import Takes
-from domain.dataset import Dataset, EpisodeFacts
+from domain.dataset import Dataset
+from domain.episode import EpisodeFacts
 from domain.errors import GetiActionError, Unavailable
 from domain.recording import Recording
 from settings import settings

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from domain.dataset import EpisodeFacts
+from domain.episode import EpisodeFacts
 from domain.errors import NotFound
 from domain.takes import Label
 

@@ -14,8 +14,9 @@ from actors import claims
 from actors.log import Log
 from domain.aggregate import Aggregate, DomainEvent
 from domain.camera import Camera, CreateSimulatedCamera
-from domain.dataset import CreateDataset, Dataset, EpisodeFacts
+from domain.dataset import CreateDataset, Dataset
 from domain.environment import CreateEnvironment, Environment
+from domain.episode import EpisodeFacts
 from domain.model import Model, Rollouts
 from domain.project import CreateProject, Project
 from domain.recording import OpenRecording, Recording, SaveEpisode, StartEpisode

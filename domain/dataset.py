@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, ClassVar
+from typing import ClassVar
 from uuid import UUID
 
 from eventsourcing.domain import CanInitAggregate
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import Field
 
 from domain import claims
 from domain.aggregate import (
@@ -15,72 +15,16 @@ from domain.aggregate import (
     Command,
     CreateCommand,
     DomainEvent,
-    Flag,
     Hold,
-    Int,
     Name,
     NeedFree,
     NeedHeld,
-    Number,
     Release,
 )
+from domain.episode import SAID, EpisodeFacts, Task, UpdateEpisode
 from domain.errors import Conflict, NotFound
 
-Tags = Annotated[
-    tuple[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)], ...],
-    Field(max_length=32),
-]
-Note = Annotated[str, StringConstraints(max_length=2000)]
-Task = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
-
-
-Share = Annotated[Number, Field(ge=0, le=1)]
-
-
-class Limits(BaseModel):
-    """What share of an episode's rows may have been dropped, and stale, before it is suspect: saved, but left out of
-    training unless that is told otherwise. ``strict``: it is not saved but interrupted, to be kept or discarded."""
-
-    model_config = ConfigDict(frozen=True)
-    max_dropped: Share = 0.05
-    max_stale: Share = 0.05
-    strict: Flag = False
-
-    def broken_by(self, rows: int, dropped: int, stale: int) -> str | None:
-        """What is wrong with an episode of so many rows, for a person."""
-        found = (("dropped", dropped, self.max_dropped), ("stale", stale, self.max_stale))
-        wrong = [
-            f"{count} of {rows} rows {what} (limit {most:.0%})" for what, count, most in found if count > most * rows
-        ]
-        return ", ".join(wrong) or None
-
-
-class EpisodeFacts(BaseModel):
-    """What is known of a saved episode. ``rows`` is its length; fps and durations are measured, not wished for;
-    ``sha256`` is that of its manifest, which holds those of its files."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    episode_id: UUID
-    recording_id: UUID
-    task: str
-    rows: int = Field(ge=1)
-    fps: int = Field(ge=1)
-    measured_fps: float = Field(ge=0)
-    duration_s: float = Field(ge=0)
-    dropped: int = Field(ge=0)
-    stale: int = Field(ge=0)
-    repeated: int = Field(ge=0)
-    size_bytes: int = Field(ge=0)
-    sha256: str
-    success: bool | None = None
-    tags: tuple[str, ...] = ()
-    note: str = ""
-    suspect: str | None = None
-    rating: int | None = None
-
-
-SAID = {"task", "tags", "note", "rating", "success"}
-"""What people say of an episode; the rest was measured."""
+NOTHING_KEPT: Mapping[UUID, EpisodeFacts] = {}
 
 
 class CreateDataset(CreateCommand):
@@ -96,24 +40,6 @@ class CreateDataset(CreateCommand):
 class UpdateDataset(Command):
     name: Name
     default_task: Task
-
-
-class UpdateEpisode(Command):
-    """Of a saved episode: what is named here changes, the rest stays. ``rating`` is 1 to 5; it and ``success`` are
-    taken back by null."""
-
-    task: Task | None = None
-    tags: Tags | None = None
-    note: Note | None = None
-    rating: Int | None = Field(None, ge=1, le=5)
-    success: Flag | None = None
-
-    @field_validator("task", "tags", "note", mode="before")
-    @classmethod
-    def _says_something(cls, value: object) -> object:
-        if value is None:
-            raise ValueError("leave it out, or say what it shall be")
-        return value
 
 
 class RestoreEpisodes(Command):
@@ -199,10 +125,7 @@ class Dataset(Aggregate):
         TOPIC = "dataset.episodes-deleted"
 
         def apply(self, aggregate: "Dataset") -> None:
-            gone = set(self.episode_ids)
-            doomed = [episode for episode in aggregate.episodes if episode.episode_id in gone]
-            aggregate.deleted_episodes = [*aggregate.deleted_episodes, *doomed]
-            aggregate.episodes = [episode for episode in aggregate.episodes if episode.episode_id not in gone]
+            aggregate.take_out(self.episode_ids)
             aggregate.content_version = self.version
 
     class EpisodesRestored(Event, Curation):
@@ -225,11 +148,8 @@ class Dataset(Aggregate):
         kept: dict[UUID, EpisodeFacts]
 
         def apply(self, aggregate: "Dataset") -> None:
-            gone = set(self.episode_ids)
-            doomed = [episode for episode in aggregate.episodes if episode.episode_id in gone]
-            aggregate.deleted_episodes = [*aggregate.deleted_episodes, *doomed]
+            aggregate.take_out(self.episode_ids, self.kept)
             aggregate.order = [each for id in aggregate.order for each in self._in_place_of(id)]
-            aggregate.episodes = aggregate.repaired(gone, self.kept)
             aggregate.content_version = aggregate.fresh_from = self.version
 
         def _in_place_of(self, id: UUID) -> Iterable[UUID]:
@@ -330,10 +250,9 @@ class Dataset(Aggregate):
         """By index or id. Raises NotFound for one that is not there; then none is deleted."""
         self.must_exist()
         gone = {self.episode(which).episode_id for which in chosen}
-        left = [episode for episode in self.episodes if episode.episode_id not in gone]
         doomed = [episode.episode_id for episode in self.episodes if episode.episode_id in gone]
         if doomed:
-            self._curate(self.EpisodesDeleted, doomed, left, at)
+            self._curate(self.EpisodesDeleted, doomed, self._without(gone), at)
 
     def restore_episodes(self, ids: Iterable[UUID], at: datetime) -> None:
         """Those that are there already stay. Raises NotFound for one that was never deleted; then none is restored."""
@@ -358,11 +277,16 @@ class Dataset(Aggregate):
             raise Conflict("What is kept of an episode needs an id of its own.")
         whole = {id: (facts, there[id]) for id, facts in found.items() if facts is not None and id in there}
         kept = {id: facts.model_copy(update=said.model_dump(include=SAID)) for id, (facts, said) in whole.items()}
-        after = self.repaired(set(there), kept)
-        self._curate(self.Repaired, list(there), after, at, kept=kept)
+        self._curate(self.Repaired, list(there), self._without(set(there), kept), at, kept=kept)
 
-    def repaired(self, gone: set[UUID], kept: Mapping[UUID, EpisodeFacts]) -> list[EpisodeFacts]:
-        """The episodes without those that are ``gone``, and in their places what was kept of them."""
+    def take_out(self, ids: Iterable[UUID], kept: Mapping[UUID, EpisodeFacts] = NOTHING_KEPT) -> None:
+        """These become deleted ones, and in their places stands what was kept of them."""
+        gone = set(ids)
+        doomed = [episode for episode in self.episodes if episode.episode_id in gone]
+        self.deleted_episodes = [*self.deleted_episodes, *doomed]
+        self.episodes = self._without(gone, kept)
+
+    def _without(self, gone: set[UUID], kept: Mapping[UUID, EpisodeFacts] = NOTHING_KEPT) -> list[EpisodeFacts]:
         placed = [kept.get(each.episode_id, each) for each in self.episodes]
         return [episode for episode in placed if episode.episode_id not in gone]
 

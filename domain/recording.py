@@ -31,8 +31,8 @@ from domain.aggregate import (
     Number,
     Release,
 )
-from domain.dataset import EpisodeFacts, Limits, Note, Tags, Task
 from domain.environment import Environment
+from domain.episode import EpisodeFacts, Limits, Note, Tags, Task
 from domain.errors import Conflict, Invalid
 from domain.takes import Label, Take, Takes
 

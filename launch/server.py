@@ -27,7 +27,7 @@ from launch.claims import CannotStart, claim
 from launch.core import Core
 from launch.guard import guard
 from projections import database
-from settings import LOOPBACK, PROJECT, Settings, strangers
+from settings import LOOPBACK, PROJECT, Settings, unknown_names
 
 READY_S = 180.0
 STOP_S = 7.0  # for everything, of which
@@ -48,7 +48,7 @@ def serve_until_stopped(config: Settings) -> None:
     """Start everything, say where it answers, and stay until Ctrl-C or SIGTERM. Raises CannotStart."""
     began = time.monotonic()
     _listen_for_the_end()
-    for line in strangers():
+    for line in unknown_names():
         say.print(line)
     with Path(os.devnull).open("w") as nowhere, ExitStack() as stack:
         try:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, FromClause, ScalarSelect, Select, and_, bindparam, case, func, or_, select
 
-from domain.dataset import Limits
+from domain.episode import Limits
 from domain.errors import NotFound
 from domain.recording import Plan, RecordingState
 from projections import tables as t

@@ -6,8 +6,9 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 
 from domain.aggregate import Aggregate, DomainEvent
 from domain.camera import Camera, CreateFileCamera, CreateSimulatedCamera, SimulatedCamera
-from domain.dataset import CreateDataset, Dataset, EpisodeFacts, UpdateDataset, UpdateEpisode
+from domain.dataset import CreateDataset, Dataset, UpdateDataset
 from domain.environment import CreateEnvironment, Environment, UpdateEnvironment
+from domain.episode import EpisodeFacts, UpdateEpisode
 from domain.model import ExportFacts, Model, Rollouts
 from domain.operation import Operation
 from domain.project import CreateProject, Project, UpdateProject

@@ -10,7 +10,8 @@ from actors.capture.episode import episode_folder
 from actors.capture.lerobot_meta import DatasetInfo
 from actors.capture.lerobot_v3 import publish
 from actors.capture.manifest import EPISODE_FILE, read_manifest, sha256
-from domain.dataset import Dataset, EpisodeFacts
+from domain.dataset import Dataset
+from domain.episode import EpisodeFacts
 from domain.errors import Conflict, Invalid, NotFound
 
 DATASET_FILE = "dataset.json"

@@ -23,7 +23,7 @@ from actors.capture.report import TakeReport
 from actors.capture.rowlog import Row, read_rows
 from actors.capture.tables import write_log
 from actors.capture.video import cut, whole_rows
-from domain.dataset import EpisodeFacts
+from domain.episode import EpisodeFacts
 from domain.errors import Conflict, Invalid, NotFound
 
 ROWS_FILE = "rows.parquet"

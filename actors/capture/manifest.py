@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from actors.capture.report import TakeReport
 from actors.capture.rows import PART
 from actors.capture.stats import Stats
-from domain.dataset import EpisodeFacts, Limits
+from domain.episode import EpisodeFacts, Limits
 from domain.errors import Conflict, Invalid, NotFound
 
 TAKE_FILE = "take.json"

@@ -14,7 +14,7 @@ from actors.capture.rows import PART
 from actors.capture.tables import ACTION, STATE
 from actors.capture.verify import Verdict, times_of, videos_of
 from actors.capture.video import cut
-from domain.dataset import EpisodeFacts
+from domain.episode import EpisodeFacts
 
 MOST_REASONS = 3
 

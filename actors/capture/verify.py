@@ -17,7 +17,7 @@ from actors.capture.lerobot_v3 import current_version, data_rows
 from actors.capture.manifest import EPISODE_FILE, IMAGES, EpisodeManifest, sha256, wrong_files
 from actors.capture.tables import ACTION, STATE
 from actors.capture.video import whole_pictures
-from domain.dataset import EpisodeFacts
+from domain.episode import EpisodeFacts
 
 MOST_TOLD = 20
 """So many problems of one thing are told: the first ones say what happened."""

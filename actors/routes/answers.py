@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from domain.dataset import EpisodeFacts
+from domain.episode import EpisodeFacts
 from domain.errors import GetiActionError
 from projections import shapes
 from projections.routes.replies import ETAG, header

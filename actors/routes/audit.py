@@ -14,7 +14,7 @@ from actors.log import KINDS
 from actors.routes.position import AT
 from domain.errors import Invalid, NotFound
 from projections.paging import MAX_LIMIT, Rows
-from projections.routes.replies import COUNTED, SHOWS_PAST, many
+from projections.routes.replies import AS_OF, COUNTED, SHOWS_PAST, many
 
 RESOURCES = {
     "projects": "project",
@@ -35,7 +35,7 @@ Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 router = APIRouter(prefix="/api", tags=["audit"])
 
 
-@router.get("/events", response_model=list[dict[str, Any]], summary="List what happened", openapi_extra=COUNTED)
+@router.get("/events", response_model=list[dict[str, Any]], summary="List what happened", openapi_extra=COUNTED | AS_OF)
 async def list_events(
     request: Request,
     aggregate: Annotated[str | None, Query(max_length=64, description="a thing's id")] = None,
@@ -63,7 +63,7 @@ for _resource, _kind in RESOURCES.items():
         response_model=list[dict[str, Any]],
         operation_id=f"{_kind}_history",
         summary=f"List what happened to one {_kind}",
-        openapi_extra=COUNTED,
+        openapi_extra=COUNTED | AS_OF,
     )
 
 

@@ -12,12 +12,12 @@ from fastapi import APIRouter, Query, Request, Response
 
 from actors.gateway import Gateway
 from actors.routes.answers import fails
+from actors.routes.episodes import episode_key
 from actors.routes.sending import ASK_AGAIN, NOT_MODIFIED, Streamed, Video, binary, has, not_modified, read_beside
 from domain.dataset import Curation, Dataset
 from domain.errors import Malformed, Unavailable
 from projections import queries, shapes
 from projections.paging import Rows
-from projections.routes.learning import episode_key
 from projections.routes.replies import COUNTED, ONE, header, many, one, reading
 from projections.tables import rfc3339
 from settings import settings

@@ -14,12 +14,13 @@ from actors.log import now
 from actors.publishing import try_to_publish
 from actors.routes.answers import answers
 from actors.routes.write import Read, Writing, carried_through
-from domain.dataset import Dataset, RestoreEpisodes, UpdateEpisode
-from domain.errors import PreconditionRequired
+from domain.dataset import Dataset, RestoreEpisodes
+from domain.episode import UpdateEpisode
+from domain.errors import NotFound, PreconditionRequired
 from projections import queries, shapes
-from projections.routes.learning import episode_key
 from settings import settings
 
+MAX_INDEX_DIGITS = 9
 BY_INDEX = (
     "An index moves when episodes before it go: send If-Match with the dataset's ETag, or name episodes by their ids."
 )
@@ -72,3 +73,15 @@ def check_condition(write: Writing, dataset_id: UUID, chosen: Iterable[int | UUI
     write.gateway.load(Dataset, dataset_id)
     if write.if_match is None and any(isinstance(which, int) for which in chosen):
         raise PreconditionRequired(BY_INDEX)
+
+
+def episode_key(n: str) -> int | UUID:
+    """The index or the id that a path names. Raises NotFound."""
+    if n.isascii() and n.isdecimal() and len(n) <= MAX_INDEX_DIGITS:
+        return int(n)
+    try:
+        return UUID(n)
+    except ValueError:
+        raise NotFound(
+            f"There is no episode {n[:40]!r}: name one by its index or its id.", code="episode_not_found"
+        ) from None

@@ -4,11 +4,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
-from domain.errors import NotFound
 from projections import queries, shapes
 from projections.routes.replies import ONE, PAGED, many, one, page, reading
-
-MAX_INDEX_DIGITS = 9
 
 router = APIRouter(prefix="/api")
 
@@ -35,18 +32,6 @@ async def get_dataset(request: Request, dataset_id: UUID) -> Response:
 async def list_episodes(request: Request, dataset_id: UUID) -> Response:
     with reading(request) as connection:
         return many(request, queries.episodes(connection, dataset_id, page(request)))
-
-
-def episode_key(n: str) -> int | UUID:
-    """The index or the id that a path names. Raises NotFound."""
-    if n.isascii() and n.isdecimal() and len(n) <= MAX_INDEX_DIGITS:
-        return int(n)
-    try:
-        return UUID(n)
-    except ValueError:
-        raise NotFound(
-            f"There is no episode {n[:40]!r}: name one by its index or its id.", code="episode_not_found"
-        ) from None
 
 
 @router.get("/jobs", response_model=list[shapes.Job], summary="List the jobs", tags=["jobs"], openapi_extra=PAGED)

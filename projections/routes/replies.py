@@ -68,10 +68,9 @@ AS_OF: dict[str, Any] = {"parameters": [_AT]}
 """``openapi_extra`` of a GET whose tables can be read as they were."""
 ONE: dict[str, Any] = AS_OF | {"responses": {"200": {"headers": ETAG}}}
 """That of one thing."""
-_COUNTED: dict[str, Any] = {"responses": {"200": {"headers": _OF_LISTS}}}
-COUNTED: dict[str, Any] = _COUNTED | AS_OF
-"""``openapi_extra`` of a list that says in its own way which part of it is wanted."""
-PAGED: dict[str, Any] = _COUNTED | {
+COUNTED: dict[str, Any] = {"responses": {"200": {"headers": _OF_LISTS}}}
+"""That of a list which comes whole, or says in its own way which part of it is wanted."""
+PAGED: dict[str, Any] = COUNTED | {
     "parameters": [
         _AT,
         *(_parameter(name, schema) for name, schema in _Asked.model_json_schema()["properties"].items()),

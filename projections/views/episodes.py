@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from domain.aggregate import DomainEvent
-from domain.dataset import Curation, Dataset, EpisodeFacts
+from domain.dataset import Curation, Dataset
+from domain.episode import EpisodeFacts
 from projections.changes import Change, Drop, Patch, Put, Row
 from projections.tables import episodes, rfc3339
 

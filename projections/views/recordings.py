@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 
 from domain.aggregate import DomainEvent
-from domain.dataset import Limits
+from domain.episode import Limits
 from domain.project import Project
 from domain.recording import Plan, Recording, RecordingState
 from projections.changes import Change, Drop, Patch, Put, Row, patch, touched

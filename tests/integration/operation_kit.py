@@ -10,7 +10,6 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from actors import operation
 from actors.gateway import Gateway
 from actors.log import Log
 from actors.operation import OperationActor
@@ -18,8 +17,7 @@ from actors.routes import datasets, episodes, operations, problems
 from domain.aggregate import Aggregate
 from domain.operation import Operation
 from projections import routes as reading
-from settings import Settings
-from tests.integration.care_kit import DATASET, adopted, opened
+from tests.integration.care_kit import DATASET
 
 
 class Owner(OperationActor):
@@ -91,26 +89,6 @@ class Client:
         reply = await self.http.get(path)
         assert reply.status_code == 200, reply.text
         return reply.json()
-
-
-@pytest.fixture
-def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "storage"
-    for module in (operation, operations, episodes, datasets):
-        monkeypatch.setattr(module, "settings", lambda: Settings(storage_dir=folder))
-    return folder
-
-
-@pytest.fixture
-async def log(database_url: str) -> AsyncIterator[Log]:
-    with opened(database_url) as made:
-        yield made
-
-
-@pytest.fixture
-async def ids(log: Log, storage: Path, tmp_path: Path) -> list[UUID]:
-    """Three episodes of 5, 6 and 7 rows, in version 3 of the dataset."""
-    return await asyncio.to_thread(adopted, log, storage, tmp_path / "lost")
 
 
 @pytest.fixture

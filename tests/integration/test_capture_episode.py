@@ -22,7 +22,7 @@ from actors.capture.video import whole_rows
 from actors.devices.base import Sample
 from actors.devices.ring import Ring
 from actors.takes import Takes
-from domain.dataset import Limits
+from domain.episode import Limits
 from domain.errors import Conflict, Invalid, NotFound
 from tests.integration.test_capture_kit import (
     FPS,

@@ -30,7 +30,7 @@ from actors.capture.tables import warm_up
 from actors.capture.take import CameraTake
 from actors.devices.base import Frame, PixelFormat, Sample
 from actors.devices.ring import Ring
-from domain.dataset import EpisodeFacts
+from domain.episode import EpisodeFacts
 
 FPS = 30
 JOINTS = ("x", "y")

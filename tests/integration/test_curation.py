@@ -31,30 +31,10 @@ from domain.errors import StorageFull, Unavailable
 from projections import routes as reading
 from projections import shapes
 from settings import Settings
-from tests.integration.care_kit import DATASET, MODEL, adopted, make_system, opened, quiet, record_lost, rows
+from tests.integration.care_kit import DATASET, MODEL, make_system, quiet, record_lost, rows
 from tests.integration.log_kit import AT
 
 PATH = f"/dataset/{DATASET}/episodes"
-
-
-@pytest.fixture
-def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "storage"
-    for module in (datasets, episodes):
-        monkeypatch.setattr(module, "settings", lambda: Settings(storage_dir=folder))
-    return folder
-
-
-@pytest.fixture
-async def log(database_url: str) -> AsyncIterator[Log]:
-    with opened(database_url) as made:
-        yield made
-
-
-@pytest.fixture
-async def ids(log: Log, storage: Path, tmp_path: Path) -> list[UUID]:
-    """Three episodes of 5, 6 and 7 rows, in version 3 of the dataset."""
-    return await asyncio.to_thread(adopted, log, storage, tmp_path / "lost")
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from domain.dataset import Dataset, UpdateDataset
 from projections import routes as reading
 from projections import shapes
 from settings import Settings
-from tests.integration.care_kit import DATASET, SIZES, adopted, opened
+from tests.integration.care_kit import DATASET, SIZES, opened
 from tests.integration.log_kit import AT
 from tests.integration.test_capture_kit import JOINTS, number_of, picture, psnr, record
 
@@ -42,23 +42,10 @@ FIRST = "videos/observation.images.top/chunk-000/file-000.mp4"
 
 
 @pytest.fixture
-def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "storage"
-    monkeypatch.setattr(datasets, "settings", lambda: Settings(storage_dir=folder))
-    return folder
-
-
-@pytest.fixture
 async def log(request: pytest.FixtureRequest) -> AsyncIterator[Log]:
     """On SQLite, but for tests that are marked ``on_both``."""
     with opened(request.getfixturevalue(getattr(request, "param", "sqlite_url"))) as made:
         yield made
-
-
-@pytest.fixture
-async def ids(log: Log, storage: Path, tmp_path: Path) -> list[UUID]:
-    """Three episodes of 5, 6 and 7 rows, in version 3 of the dataset."""
-    return await asyncio.to_thread(adopted, log, storage, tmp_path / "lost")
 
 
 @pytest.fixture

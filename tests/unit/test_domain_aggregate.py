@@ -9,7 +9,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from domain.aggregate import MAX_DEPTH, Command, Name
 from domain.camera import CreateFileCamera
-from domain.dataset import Limits
+from domain.episode import Limits
 from domain.project import CreateProject
 from domain.recording import Plan
 from domain.training import Train

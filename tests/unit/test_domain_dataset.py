@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 from pydantic import ValidationError
 
-from domain.dataset import CreateDataset, Curation, Dataset, RestoreEpisodes, UpdateDataset, UpdateEpisode
+from domain.dataset import CreateDataset, Curation, Dataset, RestoreEpisodes, UpdateDataset
+from domain.episode import UpdateEpisode
 from domain.errors import Conflict, NotFound
 from tests.story import facts, named
 from tests.unit.test_domain_kit import BEGINNING, BRIEF, OTHERS, PROJECT, THING, AggregateMachine, ids, names

@@ -33,7 +33,7 @@ WITHOUT_PAST = [
     *("/api/live", "/api/health", "/api/settings", f"{CELL}/cameras/{uuid4()}/stats", f"/api/jobs/{uuid4()}/metrics"),
     *(
         f"/api/dataset/{uuid4()}/{file}"
-        for file in ("download", "video/videos/top/file-000.mp4", "episodes/0/thumbnail")
+        for file in ("download", "video/videos/top/file-000.mp4", "episodes/0/thumbnail", "versions")
     ),
 ]
 

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 import cli
-from settings import NotText, Settings, settings, strangers
+from settings import NotText, Settings, settings, unknown_names
 
 
 @pytest.mark.parametrize(
@@ -61,9 +61,9 @@ def test_a_file_that_is_no_text_is_named(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_names_that_are_no_settings_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / ".env"
     monkeypatch.setattr("settings.ENV_FILE", file)
-    assert strangers() == []
+    assert unknown_names() == []
     file.write_text("port=1\nMAX_VIEWER=3\nHTTPS_PROXY=a\nLOG_LEVEL=INFO\n")
-    assert strangers() == [
+    assert unknown_names() == [
         f"{file} names MAX_VIEWER, which is no setting: did you mean MAX_VIEWERS?",
         f"{file} names HTTPS_PROXY, which is no setting; set it in the environment if another program should see it.",
     ]
