@@ -7,7 +7,7 @@ unset PYTHONDONTWRITEBYTECODE
 cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")"
 
 readonly PYTHON_VERSION=3.12
-readonly TRAIN_SIZE="about 3 GB to download, 5.5 GB on disk"
+readonly TRAIN_SIZE="about 3 GB to download, 5.3 GB on disk"
 readonly TRAIN_NEEDS_GB=8
 
 usage() {

@@ -1,4 +1,4 @@
-"""The training libraries (torch, LeRobot, physicalai-train) are installed when first needed: 6 GB that a camera node
+"""The training libraries (torch, LeRobot, physicalai-train) are installed when first needed: 5.3 GB that a camera node
 never loads.
 
 ./run.sh installs them, too. Both leave the same mark while they do, so that what was cut off is found by either, and
