@@ -119,6 +119,8 @@ def _decoded(container: av.container.InputContainer, fps: int) -> int:
     """One thread, so that an error comes with the packet that has it."""
     rows = 0
     for stream in container.streams.video[:1]:
+        if stream.codec_context is None:  # what is said of the stream is damaged
+            return 0
         stream.codec_context.thread_type = "NONE"
         with suppress(av.error.FFmpegError):
             for packet in chain(_rows(container, fps), [None]):
@@ -224,7 +226,7 @@ def last_row(path: Path, fps: int) -> int:
 def _reading(path: Path | str) -> Iterator[av.container.InputContainer]:
     """An open video. Raises Invalid if it cannot be read as one."""
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:  # a damaged file's may be no text
             yield container
     except (av.error.InvalidDataError, av.error.EOFError) as error:
         raise Invalid("A camera's video cannot be decoded. Discard the episode.") from error

@@ -17,6 +17,7 @@ import av
 import cv2
 import httpx
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fastapi import FastAPI
@@ -548,6 +549,19 @@ def _marked(storage: Path, id: UUID, part: str) -> dict[str, list[int]]:
     folder = storage / "datasets" / str(DATASET) / "episodes" / str(id)
     log = pq.read_table(folder / "rows.parquet" if part == "robot" else folder / f"times/{part}.parquet")
     return {mark: [row for row, is_so in enumerate(log[mark].to_pylist()) if is_so] for mark in ("dropped", "stale")}
+
+
+async def test_rows_that_dropped_and_rows_that_are_stale_are_marked_apart(
+    http: httpx.AsyncClient, storage: Path, ids: list[UUID]
+) -> None:
+    path = storage / "datasets" / str(DATASET) / "episodes" / str(ids[1]) / "times/top.parquet"
+    log = pq.read_table(path)
+    for mark, marked in (("dropped", 2), ("stale", 3)):
+        is_so = pa.array([row == marked for row in range(log.num_rows)])
+        log = log.set_column(log.column_names.index(mark), mark, is_so)
+    pq.write_table(log, path)
+    told = (await http.get(f"{HERE}/episodes/{ids[1]}")).json()
+    assert told["marked"]["top"] == {"dropped": [2], "stale": [3]}
 
 
 async def test_an_episodes_video_stays_its_own_when_others_go(

@@ -7,6 +7,7 @@ import pytest
 
 from actors import curating
 from actors.capture.lerobot_v3 import current_version
+from actors.capture.manifest import read_manifest
 from actors.capture.reader import list_episodes, newest, read_episode
 from actors.capture.verify import verify_episode
 from actors.capture.video import whole_pictures
@@ -91,6 +92,19 @@ async def test_all_that_is_damaged_is_taken_out_even_if_that_is_all(
         flip(episode(storage, id) / "rows.parquet", 0.2)
     assert len((await client.result("repair"))["taken_out"]) == 3
     assert await client.get(PATH) == list_episodes(storage / "datasets" / str(DATASET)) == []
+
+
+async def test_a_dataset_that_is_left_without_episodes_is_shown_so(
+    client: Client, storage: Path, ids: list[UUID]
+) -> None:
+    """What all of a dataset have in common, one that was deleted can still tell."""
+    await client.http.request("DELETE", f"{PATH}", json=[str(id) for id in ids[1:]])
+    (episode(storage, ids[0]) / "episode.json").unlink()
+    read_manifest.cache_clear()  # a server that has started since remembers none
+    result = await client.result("repair")
+    assert [each["episode_id"] for each in result["taken_out"]] == [str(ids[0])]
+    assert current_version(storage / "datasets" / str(DATASET)) == result["version"]
+    assert list_episodes(storage / "datasets" / str(DATASET)) == []
 
 
 async def test_lost_capture_times_cost_no_row(client: Client, storage: Path, ids: list[UUID]) -> None:
