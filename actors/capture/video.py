@@ -224,9 +224,11 @@ def last_row(path: Path, fps: int) -> int:
 
 @contextmanager
 def _reading(path: Path | str) -> Iterator[av.container.InputContainer]:
-    """An open video. Raises Invalid if it cannot be read as one."""
+    """An open video. Raises Invalid if it cannot be read as one, OSError if the disk is to blame."""
     try:
         with av.open(str(path), metadata_errors="replace") as container:  # a damaged file's may be no text
             yield container
-    except (av.error.InvalidDataError, av.error.EOFError) as error:
+    except av.error.FFmpegError as error:  # a damaged file can ask for any: more memory than there is, for one
+        if isinstance(error, OSError):
+            raise
         raise Invalid("A camera's video cannot be decoded. Discard the episode.") from error

@@ -62,7 +62,12 @@ def test_pictures_are_whole_up_to_the_one_that_is_damaged(saved: tuple[Path, Epi
 
 @pytest.mark.parametrize(
     ("said", "instead"),
-    [pytest.param(b"Lavf", b"\xff\xfevf", id="words that are none"), pytest.param(b"avc1", b"????", id="no codec")],
+    [
+        pytest.param(b"Lavf", b"\xff\xfevf", id="words that are none"),
+        pytest.param(b"avc1", b"????", id="no codec"),
+        pytest.param(b"mdhd\0", b"mdhd\x7f", id="a version that is not known"),
+        pytest.param(b"stts\0\0\0\0\0", b"stts\0\0\0\0\x7f", id="more entries than memory"),
+    ],
 )
 def test_what_a_video_says_of_itself_may_be_damaged(
     saved: tuple[Path, EpisodeFacts], said: bytes, instead: bytes
