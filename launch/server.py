@@ -4,7 +4,6 @@ import asyncio
 import gc
 import logging
 import os
-import signal
 import sqlite3
 import sys
 import threading
@@ -14,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
 import httpx
@@ -22,7 +20,7 @@ import psutil
 from rich.console import Console
 from sqlalchemy import make_url
 
-from launch import cluster, haproxy
+from launch import cluster, ending, haproxy
 from launch.claims import CannotStart, claim
 from launch.core import Core
 from launch.guard import guard
@@ -47,7 +45,7 @@ say = Console(stderr=True, highlight=False, soft_wrap=True)
 def serve_until_stopped(config: Settings) -> None:
     """Start everything, say where it answers, and stay until Ctrl-C or SIGTERM. Raises CannotStart."""
     began = time.monotonic()
-    _listen_for_the_end()
+    ending.listen()
     for line in unknown_names():
         say.print(line)
     with Path(os.devnull).open("w") as nowhere, ExitStack() as stack:
@@ -57,13 +55,14 @@ def serve_until_stopped(config: Settings) -> None:
             guard(STOP_S, LEFT_S)
             gc.disable()  # most of what a start makes stays; to look through it again and again takes half a second
             core = _start_ray(config, stack)
-            _listen_for_the_end()  # Ray has put handlers of its own there
+            ending.listen()  # Ray has put handlers of its own there
             _start_serve(config, core, stack)
             gc.enable()
             _report(config, time.monotonic() - began)
             say.print(LOST.format(core.wait()))
             _leave(1)
         except KeyboardInterrupt:
+            ending.heard()
             say.print("Stopping …")
             sys.stdout = nowhere  # where Ray says of all that is being stopped that it cannot be reached
 
@@ -73,19 +72,6 @@ def _make_whole(config: Settings) -> None:
         database.make_whole(config.database_url)
     except sqlite3.Error as error:  # a full disk, or a process of ours that still hangs in there
         say.print(f"The database is safe, but its newest part stays in the file beside it, *-wal ({error}).")
-
-
-def _listen_for_the_end() -> None:
-    """Also where a shell started us with ``&``, which makes SIGINT ignored."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
-
-
-def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    """The first signal stops; a second one while stopping changes nothing (the end is bounded anyway)."""
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 def _leave(status: int) -> NoReturn:
