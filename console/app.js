@@ -30,9 +30,14 @@ let stale = false;
 const live = new LiveUpdates((isAnew) => {
   if (isAnew) refreshCurves();
   round = 0;
+  lookAgain();
+}, told);
+
+// As soon as what is being asked is answered.
+function lookAgain() {
   stale = true;
   if (!looking) poll();
-}, told);
+}
 
 async function look() {
   const [projects, jobs] = await Promise.all([get("/api/projects"), get("/api/jobs")]);
@@ -143,6 +148,12 @@ $("start-sample").addEventListener("click", (event) => press(event.currentTarget
   showProject(project.id);
 }));
 $("stop-sample").addEventListener("click", (event) => press(event.currentTarget, "Stopping …", stopSample));
+// A toggle does not bubble, so it is caught on its way down.
+$("projects").addEventListener("toggle", ({ target }) => {
+  if (!target.matches(".project")) return;
+  showProjects([...shown.values()]);
+  lookAgain();
+}, true);
 document.addEventListener("visibilitychange", watch);
 window.addEventListener("pagehide", () => { live.stop(); stopPlayers(); });
 window.addEventListener("pageshow", (event) => { if (event.persisted) { watch(); resumePlayers(); } });

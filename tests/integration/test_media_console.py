@@ -308,3 +308,19 @@ async def test_calm_page_asks_when_it_hears_of_a_change(address: str, cell: Cell
         await page.wait_for_selector("summary >> text=found by asking", timeout=10_000)
         cell.changes = asyncio.Queue()
         await page.wait_for_selector("#connection >> text=/^Connected$/", timeout=20_000)
+
+
+async def test_an_unfolded_project_is_shown_at_once_in_a_calm_page(address: str, cell: Cell) -> None:
+    cell.changes = asyncio.Queue()
+    for name in ("first", "second"):
+        project = cell.create("projects", {"name": name})
+        cell.create(f"projects/{project['id']}/cameras", {"name": "top"})
+    async with browsing() as browser:
+        page = await opened(browser, address)
+        await page.wait_for_selector("#connection >> text=/^Connected$/")
+        await asyncio.sleep(1)  # till it has looked once more, being connected
+        second = page.locator(".project", has=page.locator("summary >> text=second"))
+        for shown in (1, 0, 1):
+            await second.locator("summary").click()
+            await second.locator("video").nth(0).wait_for(state="attached" if shown else "detached", timeout=2_000)
+        await cell.changes.put(b"")
