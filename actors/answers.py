@@ -40,6 +40,14 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """A key that is kept for who carries its command out, ``since`` it came first: the same for all that take it over,
+    and another once it was refused or forgotten. RFC 3339."""
+
+    since: str
+
+
+@dataclass(frozen=True, slots=True)
 class Once:
     """An Idempotency-Key within its scope. ``render`` makes the answer's body inside the transaction."""
 
@@ -62,19 +70,26 @@ def given(connection: Connection, once: Once) -> Answer | None:
     return None if row is None or row["status"] is None else _answer(row)
 
 
-def hold(connection: Connection, scope: str, key: str, body_sha256: str) -> Answer | None:
+def hold(connection: Connection, scope: str, key: str, body_sha256: str) -> Answer | Held:
     """Keep the key from others for a while, unless there is an answer. Raises what ``find`` raises."""
     row, at = _row(connection, scope, key, body_sha256), _now()
     if row is not None and (answer := _answer(row)) is not None:
         return answer
-    _put(connection, scope, key, body_sha256, row["created_at"] if row else rfc3339(at), held_until=rfc3339(at + HOLD))
-    return None
+    since = row["created_at"] if row else rfc3339(at)
+    _put(connection, scope, key, body_sha256, since, held_until=rfc3339(at + HOLD))
+    return Held(since)
 
 
 def renew(connection: Connection, scope: str, key: str) -> None:
     """Whoever holds the key is still at it."""
     held = (table.c.scope == scope, table.c.key == key, table.c.status.is_(None))
     connection.execute(table.update().where(*held).values(held_until=_now() + HOLD))
+
+
+def leave(connection: Connection, scope: str, key: str) -> None:
+    """Nobody can say whether the command was carried out: whoever repeats it takes the key over at once."""
+    held = (table.c.scope == scope, table.c.key == key, table.c.status.is_(None))
+    connection.execute(table.update().where(*held).values(held_until=_now()))
 
 
 def let_go(connection: Connection, scope: str, key: str) -> None:

@@ -20,7 +20,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
 from actors import answers, claims, codec, snapshots
-from actors.answers import Answer, Once
+from actors.answers import Answer, Held, Once
 from actors.provenance import Provenance, following, stamped
 from actors.reserve import Reserve
 from actors.unread import Unread
@@ -225,13 +225,17 @@ class Log:
         assert ack.answer is not None
         return ack.answer
 
-    async def hold_key(self, scope: str, key: str, body_sha256: str) -> Answer | None:
+    async def hold_key(self, scope: str, key: str, body_sha256: str) -> Answer | Held:
         """Keep a key for a few seconds while its command is carried out, unless there is an answer already. Raises
         KeyReused, or InProgress when somebody else holds it."""
         return await self._of_keys(lambda connection: answers.hold(connection, scope, key, body_sha256))
 
     async def renew_key(self, scope: str, key: str) -> None:
         await self._of_keys(lambda connection: answers.renew(connection, scope, key))
+
+    async def leave_key(self, scope: str, key: str) -> None:
+        """The command may have been carried out: who repeats it need not wait."""
+        await self._of_keys(lambda connection: answers.leave(connection, scope, key))
 
     async def let_go_key(self, scope: str, key: str) -> None:
         """The command was refused, so its key may come again."""

@@ -1,6 +1,7 @@
 """Training and evaluation jobs, and what can be trained."""
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,7 @@ async def train(command: Train, write: Writing) -> Response:
     write.gateway.refer(command.project_id, Dataset, [command.dataset_id])
     dataset = write.gateway.load(Dataset, command.dataset_id)
     place(cluster, command.train_workers, command.resources_per_worker, command.device)
-    id = write.new_id(command.id)
-    return await _submit(write, Job.train(id, model_id_of(id), command, dataset, now()))
+    return await _submit(write, command.id, lambda id: Job.train(id, model_id_of(id), command, dataset, now()))
 
 
 @router.post("/models/{model_id}:evaluate", summary="Evaluate a model", **answers(202, shapes.Job))
@@ -57,7 +57,7 @@ async def evaluate(model_id: UUID, command: Evaluate, write: Writing) -> Respons
     model = write.gateway.load(Model, model_id)
     if not any(export.reason is None for export in model.exports):
         raise Invalid("This model has no export that can act; train it with export=['torch'] at least.")
-    return await _submit(write, Job.evaluate(write.new_id(command.id), command, model, now()))
+    return await _submit(write, command.id, lambda id: Job.evaluate(id, command, model, now()))
 
 
 @router.post("/jobs/{job_id}:interrupt", summary="Interrupt a job", **answers(200, shapes.Job))
@@ -76,14 +76,14 @@ async def metrics(job_id: UUID, request: Request) -> list[dict[str, Any]]:
     return _rows(settings().jobs_dir / str(job_id) / "metrics.jsonl")
 
 
-async def _submit(write: Writing, job: Job) -> Response:
+async def _submit(write: Writing, chosen: UUID | None, job: Callable[[UUID], Job]) -> Response:
     write.must_be_new()
 
-    async def submitted() -> None:
-        await write.gateway.create(job)
-        write.gateway.wake(Job, job.id)
+    async def submitted(id: UUID) -> None:
+        await write.gateway.create(job(id))
+        write.gateway.wake(Job, id)
 
-    return await write.ask(202, submitted, partial(queries.job, id=job.id))
+    return await write.make(202, chosen, submitted, lambda id: partial(queries.job, id=id))
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

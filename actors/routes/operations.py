@@ -1,7 +1,7 @@
 """What takes longer on a dataset than an answer may: each is answered with an operation that can be watched."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from uuid import UUID, uuid5
 
@@ -57,7 +57,7 @@ async def verify_dataset(dataset_id: UUID, write: Writing, command: VerifyDatase
     version against the log. Changes nothing. The operation's result: `ok`, `damaged` (`episode_index`,
     `episode_id`, `rows`, `whole_rows`, `problems`) and `version_problems`."""
     dataset = write.load(Dataset, dataset_id)
-    return await _submit(write, Operation.verify(write.new_id(None), dataset, now()))
+    return await _submit(write, lambda id: Operation.verify(id, dataset, now()))
 
 
 @router.post("/dataset/{dataset_id}:repair", summary="Repair a dataset", **answers(202, shapes.Operation))
@@ -67,7 +67,7 @@ async def repair_dataset(dataset_id: UUID, write: Writing, command: RepairDatase
     can be restored. A new version shows it; whole episodes are left as they are. The operation's result: `repaired` and
     `taken_out` as `damaged` of `:verify`, with `new_episode_id`, `kept_rows` and `dropped_rows`; `version`."""
     dataset = write.load(Dataset, dataset_id)
-    return await _submit(write, Operation.repair(write.new_id(None), dataset, now()))
+    return await _submit(write, lambda id: Operation.repair(id, dataset, now()))
 
 
 @router.post("/dataset/{dataset_id}:merge", summary="Merge a dataset with others", **answers(202, shapes.Operation))
@@ -79,13 +79,17 @@ async def merge_datasets(dataset_id: UUID, command: MergeDatasets, write: Writin
     first = write.load(Dataset, dataset_id)
     ids = dict.fromkeys([dataset_id, *command.dataset_ids])
     write.gateway.refer(first.project_id, Dataset, ids)
-    new_id = write.new_id(command.id)
-    id, sources = uuid5(new_id, "operation"), [write.gateway.load(Dataset, each) for each in ids]
-    if not _came_before(write, id, OperationKind.MERGE, ids, command):
+    sources = [write.gateway.load(Dataset, each) for each in ids]
+
+    async def submitted(new_id: UUID) -> None:
+        id = _merging(new_id)
+        if _came_before(write, id, OperationKind.MERGE, ids, command):
+            return
         operation = Operation.merge(id, new_id, command, sources, now())
         await asyncio.to_thread(_check_merge, write, new_id, sources)
-        return await _submit(write, operation)
-    return await _shown(write, id)
+        await _begin(write, operation)
+
+    return await write.make(202, command.id, submitted, lambda new_id: partial(queries.operation, id=_merging(new_id)))
 
 
 @router.post(
@@ -97,7 +101,7 @@ async def split_dataset(dataset_id: UUID, command: SplitDataset, write: Writing)
     0.2}`, drawn by `seed`. The operation's result: `datasets` made (`dataset_id`, `name`, `episodes`, `frames`)."""
     check_condition(write, dataset_id, [which for part in command.parts for which in part.episodes])
     dataset = write.load(Dataset, dataset_id)
-    return await _submit(write, Operation.split(write.new_id(None), command, dataset, now()))
+    return await _submit(write, lambda id: Operation.split(id, command, dataset, now()))
 
 
 def _check_merge(write: Writing, new_id: UUID, sources: Sequence[Dataset]) -> None:
@@ -122,16 +126,18 @@ def _came_before(write: Writing, id: UUID, kind: OperationKind, datasets: Iterab
     return True
 
 
-async def _shown(write: Writing, id: UUID) -> Response:
-    async def nothing() -> None:
-        """It was done before."""
-
-    return await write.ask(202, nothing, partial(queries.operation, id=id))
+def _merging(new_id: UUID) -> UUID:
+    """The operation that makes a merged dataset."""
+    return uuid5(new_id, "operation")
 
 
-async def _submit(write: Writing, operation: Operation) -> Response:
-    async def submitted() -> None:
-        await write.gateway.create(operation)
-        write.gateway.wake(Operation, operation.id)
+async def _submit(write: Writing, operation: Callable[[UUID], Operation]) -> Response:
+    async def submitted(id: UUID) -> None:
+        await _begin(write, operation(id))
 
-    return await write.ask(202, submitted, partial(queries.operation, id=operation.id))
+    return await write.make(202, None, submitted, lambda id: partial(queries.operation, id=id))
+
+
+async def _begin(write: Writing, operation: Operation) -> None:
+    await write.gateway.create(operation)
+    write.gateway.wake(Operation, operation.id)

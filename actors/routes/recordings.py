@@ -50,17 +50,19 @@ async def open_recording(project_id: UUID, command: OpenRecording, write: Writin
         dataset = gateway.load(Dataset, command.dataset_id)
         dataset.accepts(command.environment_id, command.fps)
         task = dataset.default_task
-    recording = Recording.open(write.new_id(command.id), project_id, command, environment, task, now())
 
-    async def opened() -> None:
+    async def opened(id: UUID) -> None:
+        recording = Recording.open(id, project_id, command, environment, task, now())
         await gateway.create(recording)
         # All processes start at once: the session's owner would wake the others, but only when it is up itself.
         gateway.wake(Robot, recording.robot_id)
         for camera_id in recording.camera_ids:
             gateway.wake(Camera, camera_id)
-        await gateway.ask(Recording, recording.id, "opened", timeout_s=OPEN_S, repeatable=True)
+        await gateway.ask(Recording, id, "opened", timeout_s=OPEN_S, repeatable=True)
 
-    return await write.ask(201, opened, partial(queries.recording, project_id=project_id, id=recording.id))
+    return await write.make(
+        201, command.id, opened, lambda id: partial(queries.recording, project_id=project_id, id=id)
+    )
 
 
 @router.get("", response_model=list[LiveRecording], summary="List the recording sessions", openapi_extra=PAGED)

@@ -19,12 +19,12 @@ import orjson
 from fastapi import Depends, Header, Request, Response
 from sqlalchemy import Connection
 
-from actors.answers import HOLD, Answer, InProgress, Once
+from actors.answers import HOLD, Answer, Held, InProgress, Once
 from actors.gateway import Gateway
 from actors.log import Ack, Log
 from actors.provenance import begin, of_request
 from domain.aggregate import Aggregate
-from domain.errors import GetiActionError, Invalid, LogBusy, NotFound, StaleVersion, UnsupportedMedia
+from domain.errors import GetiActionError, Invalid, LogBusy, NotFound, StaleVersion, Unavailable, UnsupportedMedia
 from projections import fold
 from projections.kinds import Found
 
@@ -70,12 +70,6 @@ class Write:
     key: str | None
     if_match: int | None
     is_conditional: bool
-
-    def new_id(self, chosen: UUID | None) -> UUID:
-        """The client's choice; else with a key always the same, so that repeating cannot make a second thing."""
-        if chosen is not None:
-            return chosen
-        return uuid5(NAMESPACE_URL, f"{self.scope} {self.key}") if self.key else uuid4()
 
     def load[A: Aggregate](self, kind: type[A], id: UUID, project_id: UUID | None = None) -> A:
         """What a command is for, as it is now. Raises NotFound, or StaleVersion as If-Match asks."""
@@ -142,14 +136,38 @@ class Write:
         """Run an owner's command, which may be repeated; its body is what the owner answers, and then ``version`` finds
         what it has led to, or what ``read`` finds afterwards. Its key is held meanwhile."""
         async with self._key_held():
-            said = await command()
-            with self.gateway.log.engine.connect() as connection:
-                body = said if read is None else _shown(read)(connection)
-            reached = body.version if isinstance(body, Found) else version()
-            answer = Answer(status, body, reached, self.gateway.log.position())
-            if once := self._once(status, lambda _: body):
-                answer = await self.gateway.log.remember(once, reached)
-            return render(answer)
+            return await self._carried_out(status, command, read, version)
+
+    @carried_through
+    async def make(
+        self,
+        status: int,
+        chosen: UUID | None,
+        command: Callable[[UUID], Awaitable[None]],
+        read: Callable[[UUID], Read],
+    ) -> Response:
+        """Run a command that makes something and may be repeated, and show it. Its id is the client's choice; else,
+        with a key, the same for every repetition, so that none can make a second one: until the command was refused,
+        or the key forgotten."""
+        async with self._key_held() as held:
+            id = chosen or (uuid5(NAMESPACE_URL, f"{self.scope} {self.key} {held.since}") if held else uuid4())
+            return await self._carried_out(status, partial(command, id), read(id))
+
+    async def _carried_out(
+        self,
+        status: int,
+        command: Callable[[], Awaitable[Any]],
+        read: Read | None,
+        version: Callable[[], int] = lambda: 0,
+    ) -> Response:
+        said = await command()
+        with self.gateway.log.engine.connect() as connection:
+            body = said if read is None else _shown(read)(connection)
+        reached = body.version if isinstance(body, Found) else version()
+        answer = Answer(status, body, reached, self.gateway.log.position())
+        if once := self._once(status, lambda _: body):
+            answer = await self.gateway.log.remember(once, reached)
+        return render(answer)
 
     @asynccontextmanager
     async def _unless_answered(self) -> AsyncIterator[None]:
@@ -162,19 +180,21 @@ class Write:
             raise
 
     @asynccontextmanager
-    async def _key_held(self) -> AsyncIterator[None]:
+    async def _key_held(self) -> AsyncIterator[Held | None]:
         if self.key is None:
-            yield
+            yield None
             return
         log = self.gateway.log
-        if answer := await in_turn(lambda: log.hold_key(self.scope, str(self.key), self.body_sha256)):
-            raise Repeated(answer)
+        held = await in_turn(lambda: log.hold_key(self.scope, str(self.key), self.body_sha256))
+        if isinstance(held, Answer):
+            raise Repeated(held)
         beat = asyncio.create_task(_renew(log, self.scope, self.key))
         try:
-            yield
-        except GetiActionError:
+            yield held
+        except GetiActionError as error:
+            is_unsure = isinstance(error, Unavailable) and error.passes
             with suppress(LogBusy):  # then it is free a few seconds later
-                await log.let_go_key(self.scope, self.key)
+                await (log.leave_key if is_unsure else log.let_go_key)(self.scope, self.key)
             raise
         finally:
             beat.cancel()

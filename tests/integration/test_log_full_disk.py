@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.answers import Once
+from actors.answers import Held, Once
 from actors.log import Log
 from actors.rebuild import rebuild
 from actors.reserve import BYTES, Reserve
@@ -82,7 +82,7 @@ async def test_a_delete_may_come_with_a_key_on_a_full_disk(disk: Path, log: Log)
     """That of an owner's command, whose key is held before anybody knows whether it makes room."""
     fill(disk, but_bytes=ROOM)
     doomed, *_ = await write_until_full(log)
-    assert await log.hold_key("POST", "key", "") is None
+    assert isinstance(await log.hold_key("POST", "key", ""), Held)
     doomed.delete(AT)
     await log.append(doomed)
     answer = await log.remember(Once("POST", "key", "", 200, lambda _: "gone"), doomed.version)

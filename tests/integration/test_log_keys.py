@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Connection
 
 from actors import answers
-from actors.answers import HOLD, KEPT, InProgress, Once
+from actors.answers import HOLD, KEPT, Held, InProgress, Once
 from actors.log import Log
 from domain.errors import KeyReused
 from projections import schema
@@ -49,7 +49,7 @@ def said(connection: Connection) -> str:
 
 
 async def test_a_held_key_is_in_progress_for_everybody_else(log: Log, clock: Clock) -> None:
-    assert await log.hold_key(*KEY) is None
+    assert isinstance(await log.hold_key(*KEY), Held)
     with pytest.raises(InProgress):
         log.answered(*KEY)
     with pytest.raises(InProgress):
@@ -81,12 +81,30 @@ async def test_letting_go_does_not_forget_an_answer(log: Log, clock: Clock) -> N
 
 
 async def test_a_key_whose_holder_is_gone_is_taken_over(log: Log, clock: Clock) -> None:
-    await log.hold_key(*KEY)
+    held = await log.hold_key(*KEY)
     clock.pass_by(HOLD + timedelta(seconds=1))
     assert log.answered(*KEY) is None
-    assert await log.hold_key(*KEY) is None
+    assert await log.hold_key(*KEY) == held
     with pytest.raises(InProgress):
         log.answered(*KEY)
+
+
+async def test_a_key_of_a_command_that_may_have_been_carried_out_is_taken_over_at_once(log: Log, clock: Clock) -> None:
+    held = await log.hold_key(*KEY)
+    await log.leave_key(*KEY[:2])
+    assert log.answered(*KEY) is None
+    with pytest.raises(KeyReused):
+        await log.hold_key(*KEY[:2], "another body")
+    assert await log.hold_key(*KEY) == held
+
+
+async def test_a_key_that_was_refused_or_forgotten_begins_anew(log: Log, clock: Clock) -> None:
+    known = [await log.hold_key(*KEY)]
+    for forget in (lambda: log.let_go_key(*KEY[:2]), log.forget_old_keys):
+        clock.pass_by(KEPT + timedelta(seconds=1))
+        await forget()
+        known.append(await log.hold_key(*KEY))
+    assert len({held.since for held in known if isinstance(held, Held)}) == 3
 
 
 async def test_a_hold_that_is_renewed_lasts(log: Log, clock: Clock) -> None:

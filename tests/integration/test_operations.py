@@ -1,6 +1,7 @@
 """Datasets are verified over HTTP, in process, on both databases; only Ray is missing."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -9,6 +10,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from actors import answers
+from actors.answers import KEPT
 from actors.capture.reader import newest
 from actors.log import Log
 from domain.dataset import Dataset
@@ -118,6 +121,18 @@ async def test_a_repeated_request_is_one_operation(client: Client) -> None:
     replies = [await client.post("verify", **{"Idempotency-Key": "once"}) for _ in range(2)]
     assert replies[0].json() == replies[1].json()
     assert len(await client.get("/operations")) == 1
+
+
+async def test_a_day_later_the_same_key_is_another_operation(client: Client, log: Log) -> None:
+    first = await client.post("verify", **{"Idempotency-Key": "once"})
+    await client.gateway.work()
+    a_day_later = datetime.now(UTC) + KEPT + timedelta(minutes=1)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(answers, "_now", lambda: a_day_later)
+        await log.forget_old_keys()
+        second = await client.post("verify", **{"Idempotency-Key": "once"})
+    assert second.status_code == 202
+    assert second.json()["id"] != first.json()["id"]
 
 
 async def test_a_dataset_stays_while_it_is_worked_on(client: Client, log: Log) -> None:

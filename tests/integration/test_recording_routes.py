@@ -4,15 +4,16 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import UUID, uuid4
 
+import orjson
 import pytest
 
 from actors.gateway import Gateway
 from actors.log import Log
 from actors.routes import recordings
-from actors.routes.write import Write
+from actors.routes.write import Repeated, Write
 from domain.aggregate import Aggregate
-from domain.errors import Conflict, DeviceLocked, StaleVersion
-from domain.recording import DiscardEpisode, KeepEpisode, OpenRecording, SaveEpisode, StartEpisode
+from domain.errors import Conflict, DeviceLocked, RecordingFailed, StaleVersion, Unavailable
+from domain.recording import DiscardEpisode, KeepEpisode, OpenRecording, Recording, SaveEpisode, StartEpisode
 from projections import schema
 from tests.integration.log_kit import AT, Cell, new_session
 
@@ -24,6 +25,7 @@ class Noting(Gateway):
         super().__init__(log)
         self.noted = list[tuple[str, UUID]]()
         self.conditions = list[int | None]()
+        self.fail_with = list[Exception]()
 
     def wake(self, kind: type[Aggregate], id: UUID) -> None:
         self.noted.append((f"wake {kind.kind}", id))
@@ -31,6 +33,8 @@ class Noting(Gateway):
     async def ask(self, kind: type[Aggregate], id: UUID, method: str, *args: Any, **options: Any) -> Any:
         self.noted.append((f"ask {kind.kind} {method}", id))
         self.conditions.append(options.get("if_match"))
+        if self.fail_with:
+            raise self.fail_with.pop(0)
 
 
 @pytest.fixture
@@ -41,8 +45,8 @@ def gateway(database_url: str) -> Iterator[Noting]:
     log.close()
 
 
-def writing(gateway: Gateway, if_match: int | None = None) -> Write:
-    return Write(gateway, "POST", "", None, if_match, if_match is not None)
+def writing(gateway: Gateway, if_match: int | None = None, key: str | None = None) -> Write:
+    return Write(gateway, "POST", "", key, if_match, if_match is not None)
 
 
 async def test_opening_a_session_wakes_its_devices_before_its_owner_is_up(gateway: Noting) -> None:
@@ -112,3 +116,31 @@ async def test_what_is_new_has_no_version_to_be_matched(gateway: Noting) -> None
         )
     assert gateway.noted == []
     assert gateway.log.position() == position
+
+
+async def test_a_repeated_opening_is_the_same_session_until_that_has_failed(gateway: Noting) -> None:
+    """Whoever cannot say whether a session opened asks again for the same one; one that failed stays failed, and its
+    key may be used for the next try."""
+    cell = Cell()
+    await gateway.log.append(*cell.things)
+    command = OpenRecording(environment_id=cell.environment.id, dataset_id=cell.dataset.id)
+
+    async def open_it() -> UUID:
+        reply = await recordings.open_recording(cell.project.id, command, writing(gateway, key="once"))
+        return UUID(orjson.loads(reply.body)["id"])
+
+    gateway.fail_with = [Unavailable("the owner is silent"), RecordingFailed("The session could not open: no light")]
+    with pytest.raises(Unavailable, match="silent"):
+        await open_it()
+    with pytest.raises(RecordingFailed):
+        await open_it()
+    asked = [id for what, id in gateway.noted if what == "ask recording opened"]
+    assert asked[0] == asked[1]
+    failed = gateway.log.load(Recording, asked[0])
+    failed.fail("no light", AT)
+    await gateway.log.append(failed)
+    opened = await open_it()
+    assert opened != failed.id
+    with pytest.raises(Repeated):
+        await open_it()
+    assert [id for what, id in gateway.noted if what == "ask recording opened"] == [*asked, opened]
