@@ -17,7 +17,7 @@ from settings import PROJECT, Settings
 from .conftest import STOP_S, Server, free_port, kill_family
 from .kit import open_session, record
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 RAY = Path(sys.executable).with_name("ray")
 
 

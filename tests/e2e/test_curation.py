@@ -105,6 +105,7 @@ def test_what_is_merged_and_split_is_what_the_real_lerobot_reads(server: Server,
         assert result(server.api, dataset["dataset_id"], "verify")["ok"]
 
 
+@pytest.mark.long
 def test_a_killed_merge_is_taken_up_again(server: Server, cell: Cell) -> None:
     recorded(server, cell, 1.0, 1.0)
     (copy,) = result(server.api, cell.dataset, "split", {"fractions": {"one": 0.5}})["datasets"]
@@ -119,6 +120,7 @@ def test_a_killed_merge_is_taken_up_again(server: Server, cell: Cell) -> None:
     assert not list((server.storage / "datasets").glob(".*"))
 
 
+@pytest.mark.long
 def test_a_killed_repair_is_taken_up_again_and_ends_the_same(server: Server, cell: Cell) -> None:
     saved = recorded(server, cell, 1.5, 3.0, 3.0)
     for episode in saved[1:]:

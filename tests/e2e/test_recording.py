@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -21,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from client.api import Refused
-from client.demo import Cell, make_cell
+from client.demo import TASK, Cell, make_cell
 from projections.database import LOCK_TIMEOUT_S
 from settings import PROJECT
 
@@ -33,9 +34,26 @@ KILLS = 40
 OWNER = "ray::RecordingActor"
 
 
+@pytest.fixture(scope="module")
+def bench(server: Server) -> Cell:
+    """Whose devices are awake from one test to the next."""
+    return make_cell(server.api, "bench")
+
+
 @pytest.fixture
-def cell(server: Server, request: pytest.FixtureRequest) -> Cell:
-    return make_cell(server.api, request.node.name)
+def cell(server: Server, bench: Cell, request: pytest.FixtureRequest) -> Iterator[Cell]:
+    """The bench with a dataset of the test's own."""
+    body = {"name": request.node.name, "project_id": bench.project, "environment_id": bench.environment}
+    made = replace(bench, dataset=server.api.post("/dataset", body | {"default_task": TASK})["id"])
+    yield made
+    sessions = f"/projects/{made.project}/recordings"  # a test that fails leaves its own open, and the devices with it
+    for left_open in (each for each in server.api.get(sessions) if each["state"] not in ("closed", "failed")):
+        server.api.post(f"{sessions}/{left_open['id']}:close")
+
+
+def _sessions(server: Server, cell: Cell) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = server.api.get(f"/projects/{cell.project}/recordings")
+    return [each for each in found if each["dataset_id"] == cell.dataset]
 
 
 @pytest.mark.train
@@ -125,6 +143,7 @@ def test_whenever_its_owner_is_killed_a_session_is_taken_up(server: Server, cell
     server.api.post(f"{session}:close")
 
 
+@pytest.mark.long
 def test_a_take_with_a_plan_has_no_more_rows_when_its_owner_is_killed(server: Server, cell: Cell) -> None:
     session = open_session(server.api, cell, episode_time_s=1)
     episode = server.api.post(f"{session}:start_episode")["episode_id"]
@@ -187,7 +206,7 @@ def test_a_device_belongs_to_one_session(server: Server, cell: Cell) -> None:
     assert httpx.post(f"{at}:disconnect", timeout=30).json()["held_by"] == held_by
     assert httpx.delete(f"{server.url}/api/projects/{cell.project}").status_code == 409
     server.api.post(f"{session}:close")
-    assert len(server.api.get(f"/projects/{cell.project}/recordings")) == 1
+    assert [UUID(each["id"]) for each in _sessions(server, cell)] == [UUID(held_by["recording_id"])]
 
 
 def test_practice_writes_nothing(server: Server, cell: Cell) -> None:
@@ -257,12 +276,13 @@ def test_the_command_records_at_the_bench(server: Server, cell: Cell) -> None:
     name = ("record", "--dataset", cell.dataset, "--fps", str(FPS))
     done = server.run(*name, "--episodes", "2", "--episode-time", "1", "--reset-time", "0.5")
     assert done.returncode == 0, done.stdout
-    assert "saved 2 episodes in 'pushes'" in done.stdout
+    dataset = server.api.get(f"/dataset/{cell.dataset}")["name"]
+    assert f"saved 2 episodes in '{dataset}'" in done.stdout
     assert [each["length"] for each in server.api.get(f"/dataset/{cell.dataset}/episodes")] == [FPS, FPS]
-    assert server.api.get(f"/projects/{cell.project}/recordings")[-1]["state"] == "closed"
+    assert [each["state"] for each in _sessions(server, cell)] == ["closed"]
     unknown = server.run("record", "--dataset", "no such")
     assert unknown.returncode == 1
-    assert f"'pushes' ({cell.dataset})" in unknown.stdout.replace("\n", " ")
+    assert f"'{dataset}' ({cell.dataset})" in unknown.stdout.replace("\n", " ")
 
 
 def test_the_keys_at_the_bench_end_an_episode_take_it_again_and_end(server: Server, cell: Cell) -> None:
@@ -394,7 +414,7 @@ def test_a_dataset_whose_files_are_elsewhere_opens_no_session_and_holds_nothing(
     try:
         with pytest.raises(Refused, match="are not in the storage folder"):
             open_session(server.api, cell)
-        _, failed = server.api.get(f"/projects/{cell.project}/recordings")  # it is not tried again and again
+        _, failed = _sessions(server, cell)  # it is not tried again and again
         assert failed["state"] == "failed"
         assert "Bring them back" in failed["reason"]
     finally:
@@ -431,6 +451,7 @@ def test_the_next_episode_starts_before_the_last_is_saved(server: Server, cell: 
     server.api.post(f"{session}:close")
 
 
+@pytest.mark.long
 def test_what_was_being_saved_is_saved_when_its_owner_is_killed(server: Server, cell: Cell) -> None:
     session = open_session(server.api, cell)
     first = server.api.post(f"{session}:start_episode")["episode_id"]
@@ -468,6 +489,7 @@ def test_a_session_is_taken_up_when_the_log_can_be_written_again(server: Server,
     server.api.post(f"{session}:close")
 
 
+@pytest.mark.long
 def test_an_id_that_another_session_has_used_is_refused_and_nothing_of_it_is_lost(server: Server, cell: Cell) -> None:
     first, used = open_session(server.api, cell), list[str]()
     for end in ("save_episode", None):  # one is saved, one interrupted by the end
@@ -487,6 +509,7 @@ def test_an_id_that_another_session_has_used_is_refused_and_nothing_of_it_is_los
     server.api.post(f"{second}:close")
 
 
+@pytest.mark.long
 def test_discarding_what_was_interrupted_leaves_the_open_episode_alone(server: Server, cell: Cell) -> None:
     others = server.processes(OWNER)
     session = open_session(server.api, cell)

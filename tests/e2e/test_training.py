@@ -125,14 +125,15 @@ async def test_an_interrupted_training_ends_canceled_and_stays_so(server: Server
     async with httpx.AsyncClient(base_url=server.url) as client:
         again = await client.post(f"/api/jobs/{job}:interrupt")
     assert (again.status_code, again.json()["error_code"]) == (409, "job_ended")
-    await asyncio.sleep(5)
+    await asyncio.sleep(2)
     assert server.api.get(f"/jobs/{job}")["status"] == "canceled"
     assert list((server.storage / "jobs" / job / "checkpoints").glob("*"))
     assert not list((server.storage / "jobs" / job).rglob("*.partial"))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("waits_s", [0.0, pytest.param(1.0, marks=pytest.mark.long)])
+@pytest.mark.parametrize("waits_s", [0.0, 1.0])
 def test_an_interrupt_before_the_first_step_leaves_no_process(server: Server, recorded: Cell, waits_s: float) -> None:
     """While Ray Train's own processes start, which is when it does not tidy up itself."""
     job = submit(server.api, recorded, max_steps=100_000, model_name="too early")
