@@ -238,6 +238,13 @@ class Job(Aggregate):
                 f"All episodes are suspect (the first: {first}). Record better ones, or set include_suspect.",
                 code="dataset_suspect",
             )
+        rows = sum(each.rows for index, each in enumerate(dataset.episodes) if index not in left_out)
+        if rows < command.batch_size:
+            raise Invalid(
+                f"The dataset has {rows} rows to train on, fewer than one batch of {command.batch_size}: "
+                "record more, or choose a smaller batch_size.",
+                code="dataset_too_small",
+            )
         return cls._create(
             cls.Submitted,
             id=id,

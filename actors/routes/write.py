@@ -86,6 +86,7 @@ class Write:
     async def create(self, aggregate: Aggregate, read: Read) -> Response:
         """201 with the new resource; 200 when the same create came before."""
         self.must_be_new()
+        read = _shown(read, aggregate.id)
         async with self._unless_answered():
             made, ack = await self.gateway.create(aggregate, self._once(201, read))
         return self._reply(ack, 201 if made else 200, read)
@@ -151,7 +152,7 @@ class Write:
         or the key forgotten."""
         async with self._key_held() as held:
             id = chosen or (uuid5(NAMESPACE_URL, f"{self.scope} {self.key} {held.since}") if held else uuid4())
-            return await self._carried_out(status, partial(command, id), read(id))
+            return await self._carried_out(status, partial(command, id), _shown(read(id), id))
 
     async def _carried_out(
         self,
@@ -209,8 +210,9 @@ class Write:
             return render(Answer(status, _shown(read)(connection), ack.version, ack.position))
 
 
-def _shown(read: Read) -> Read:
-    """``read``, but for a thing that is in the log and not in the tables, because its view is parked: then words."""
+def _shown(read: Read, id: UUID | None = None) -> Read:
+    """``read``, but for a thing that is in the log and not in the tables, because its view is parked: then words, and
+    its ``id`` where only we know that."""
 
     def shown(connection: Connection) -> Any:
         try:
@@ -218,7 +220,8 @@ def _shown(read: Read) -> Read:
         except NotFound:
             if not (hint := fold.hint(connection)):
                 raise
-            return {"detail": f"It is done, but it cannot be shown: {hint}"}
+            named = {} if id is None else {"id": str(id)}
+            return named | {"detail": f"It is done, but it cannot be shown: {hint}"}
 
     return shown
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import sessionmaker
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from actors.log import Log
 from projections import database, schema, tables
 from projections.views import VIEWS
 from settings import PROJECT
+from tests.integration.log_kit import contents, new_project
 from tests.story import named
 
 ALEMBIC = (sys.executable, "-m", "alembic", "-c", str(PROJECT / "alembic.ini"))
@@ -35,9 +38,13 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 
 def _alembic(url: str, folder: Path, *words: str) -> None:
-    environment = os.environ | {"DATABASE_URL": url, "PYTHONPATH": str(PROJECT)}
-    done = subprocess.run((*ALEMBIC, *words), cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    done = _ran(url, folder, *words)
     assert done.returncode == 0, done.stderr
+
+
+def _ran(url: str, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"DATABASE_URL": url, "PYTHONPATH": str(PROJECT)}
+    return subprocess.run((*ALEMBIC, *words), cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
 
 
 def _ddl(table: Table, engine: Engine) -> str:
@@ -56,6 +63,21 @@ def test_alembic_works_from_any_folder(database_url: str, engine: Engine, tmp_pa
     assert inspect(engine).get_table_names() == ["alembic_version"]
     schema.upgrade(database_url)
     assert set(inspect(engine).get_table_names()) == {*tables.metadata.tables, "alembic_version"}
+
+
+@pytest.mark.slow
+async def test_a_log_is_deleted_only_by_who_says_so(database_url: str, engine: Engine, tmp_path: Path) -> None:
+    schema.upgrade(database_url)
+    with closing(Log(database_url)) as log:
+        await log.append(new_project())
+        before = contents(log)
+        refused = _ran(database_url, tmp_path, "downgrade", "base")
+        assert refused.returncode != 0
+        assert "the whole log, 1 events, for good" in refused.stdout + refused.stderr
+        assert "Traceback" not in refused.stdout + refused.stderr
+        assert contents(log) == before  # nor is any other revision undone
+    _alembic(database_url, tmp_path, "-x", "drop_log=yes", "downgrade", "base")
+    assert inspect(engine).get_table_names() == ["alembic_version"]
 
 
 @pytest.mark.slow

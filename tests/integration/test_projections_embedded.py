@@ -87,7 +87,7 @@ def test_alembic_s_own_words_work_with_it(folder: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("projections.embedded.FOLDER", folder)
     config = Config()
     config.set_main_option("script_location", str(schema.MIGRATIONS))
-    for word in (partial(command.upgrade, revision="head"), command.check, partial(command.downgrade, revision="base")):
+    for word in (partial(command.upgrade, revision="head"), command.check, partial(command.downgrade, revision="0001")):
         monkeypatch.setenv("DATABASE_URL", "embedded-postgres")
         settings.cache_clear()
         word(config)

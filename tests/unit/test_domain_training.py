@@ -120,6 +120,18 @@ def test_a_dataset_that_cannot_be_trained_on_is_refused() -> None:
         Job.train(THING, OTHERS[2], _train(), foreign, BEGINNING)
 
 
+def test_a_batch_that_no_dataset_could_fill_is_refused() -> None:
+    """Only what is learned from counts: a suspect episode does not, unless it is asked for."""
+    dataset = _dataset()
+    dataset.add_episode(facts("two", suspect="1 of 2 rows stale"), BEGINNING)
+    rows = [each.rows for each in dataset.episodes]
+    assert Job.train(THING, OTHERS[2], _train(batch_size=rows[0]), dataset, BEGINNING).left_out == (1,)
+    with pytest.raises(Invalid, match=f"{rows[0]} rows to train on, fewer than one batch of {rows[0] + 1}"):
+        Job.train(THING, OTHERS[2], _train(batch_size=rows[0] + 1), dataset, BEGINNING)
+    whole = _train(batch_size=sum(rows), include_suspect=True)
+    assert Job.train(THING, OTHERS[2], whole, dataset, BEGINNING).left_out == ()
+
+
 def test_suspect_episodes_are_left_out_unless_they_are_asked_for() -> None:
     made = CreateDataset(name="d", project_id=PROJECT, environment_id=OTHERS[0])
     dataset = Dataset.create(OTHERS[1], made, BEGINNING)

@@ -3,7 +3,8 @@
 from typing import Any
 
 import sqlalchemy as sa
-from alembic import op
+from alembic import context, op
+from alembic.util import CommandError
 from sqlalchemy_utils import UUIDType
 
 revision: str = "0001"
@@ -29,6 +30,13 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Raises CommandError where there are events: the log is what everything else is made of."""
+    events = op.get_bind().scalar(sa.text("SELECT count(*) FROM geti_events"))
+    if events and context.get_x_argument(as_dictionary=True).get("drop_log") != "yes":
+        raise CommandError(
+            f"This would delete the whole log, {events} events, for good. Make a copy (geti-action backup), and say "
+            "that you mean it: alembic -x drop_log=yes downgrade base"
+        )
     for table in TABLES:
         op.drop_table(table)
 
