@@ -79,6 +79,11 @@ if [ "$mode" = quick ] && [ $# -eq 0 ]; then
   exec .venv/bin/python -m pytest "${beside[@]}" "${only[@]}"
 elif [ $# -eq 0 ]; then
   stage "tests" .venv/bin/python -m pytest "${beside[@]}" "${only[@]}" tests/unit tests/integration
+  if [ "$mode" = long ]; then
+    on_postgresql=(tests/e2e/test_{bad_input,curation,durability,http,live,recording}.py)
+    stage "tests with a server on PostgreSQL" \
+      env TEST_DATABASE=postgresql .venv/bin/python -m pytest -m "not long" "${on_postgresql[@]}"
+  fi
   say "== tests with a server"
   exec .venv/bin/python -m pytest "${only[@]}" tests/e2e
 fi

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,14 @@ import httpx
 import psutil
 import pytest
 from playwright.async_api import Page
+from sqlalchemy import Connection
 
 from client.api import Api
 from client.demo import Cell, make_cell
+from projections import database
 from settings import PROJECT
 from tests.browser import browsing, opened
+from tests.postgresql import new_database, postgresql
 
 from .kit import ended, open_session, record, submit
 
@@ -61,6 +64,16 @@ class Server:
     @property
     def environment(self) -> dict[str, str]:
         return dict(self._environment)
+
+    @contextmanager
+    def connected(self) -> Iterator[Connection]:
+        """A connection of the test's own to the server's database, of whichever kind."""
+        engine = database.engine(self._environment["DATABASE_URL"])
+        try:
+            with engine.connect() as connection:
+                yield connection
+        finally:
+            engine.dispose()
 
     def run(self, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """A command of geti-action with this server's settings."""
@@ -166,12 +179,22 @@ def _title(process: psutil.Process) -> str:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def kept_in() -> Iterator[dict[str, str]]:
+    """Where the shared server keeps its log: SQLite, unless TEST_DATABASE says postgresql."""
+    if os.environ.get("TEST_DATABASE", "sqlite") == "sqlite":
+        yield {}
+        return
+    with postgresql() as running, new_database(running) as url:
+        yield {"DATABASE_URL": url}
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, kept_in: dict[str, str]) -> Iterator[Server]:
     """The server that most tests share; it must be left as it was found, but for projects of the test's own. Its
     relays do not answer (pictures come all the same), and its cameras soon rest. Somebody watches it stop."""
     folder = tmp_path_factory.mktemp("server")
     (folder / "media").mkdir()
-    settings = {"ICE_SERVERS": json.dumps(ICE_SERVERS), "MEDIA_ROOTS": str(folder / "media")}
+    settings = {"ICE_SERVERS": json.dumps(ICE_SERVERS), "MEDIA_ROOTS": str(folder / "media"), **kept_in}
     shared = Server(folder, CAMERA_REST_S=str(REST_S), **settings).start()
     yield shared
     shared.api.close()

@@ -2,9 +2,7 @@
 
 import json
 import re
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlencode
@@ -14,6 +12,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text as sql
 
 from client.demo import Cell, make_cell
 from settings import PROJECT
@@ -46,8 +45,8 @@ def facts(server: Server) -> tuple[int, ...]:
     """How much the log, the claims and the answers hold (a camera of another test may come to rest meanwhile)."""
     tables = ("claims", "idempotency", "projects", "cameras", "environments", "datasets", "jobs")
     counts = ("geti_events WHERE topic NOT LIKE '%.disconnected'", *tables)
-    with closing(sqlite3.connect(server.database)) as connection:
-        return tuple(connection.execute(f"SELECT count(*) FROM {counted}").fetchone()[0] for counted in counts)
+    with server.connected() as connection:
+        return tuple(connection.scalar(sql(f"SELECT count(*) FROM {counted}")) or 0 for counted in counts)
 
 
 @pytest.fixture

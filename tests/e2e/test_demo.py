@@ -1,13 +1,13 @@
 """The main job as a user starts it, one command from an empty project to a policy that was rolled out."""
 
 import re
-import sqlite3
 import subprocess
 from typing import Any
 
 import httpx
 import psutil
 import pytest
+from sqlalchemy import text
 
 from actors.sample import sample_id
 from settings import PROJECT
@@ -53,11 +53,10 @@ def check_what_was_made(server: Server, said: str) -> None:
 
 def takes(server: Server, project: str) -> list[str]:
     """How each take in the project's sessions ended, in order."""
-    of_it = "recording_id IN (SELECT id FROM recordings WHERE project_id = ?) ORDER BY number"
-    with sqlite3.connect(server.database) as connection:
-        found = connection.execute(f"SELECT state FROM recording_episodes WHERE {of_it}", (project,)).fetchall()
-    connection.close()
-    return [state for (state,) in found]
+    of_it = "recording_id IN (SELECT id FROM recordings WHERE project_id = :project) ORDER BY number"
+    with server.connected() as connection:
+        query = text(f"SELECT state FROM recording_episodes WHERE {of_it}")
+        return list(connection.scalars(query, {"project": project}))
 
 
 def check_table(said: str, rollouts: dict[str, Any]) -> None:

@@ -1,12 +1,12 @@
 """The log is the truth: kill everything, start again, and the same system stands there."""
 
 import asyncio
-import sqlite3
 from contextlib import closing
 from typing import Any
 
 import pytest
 from playwright.async_api import Page
+from sqlalchemy import text
 
 from actors.log import Log, now
 from actors.sample import sample_id
@@ -43,19 +43,19 @@ def everything(server: Server) -> dict[str, Any]:
 
 
 def tables(server: Server) -> dict[str, list[Any]]:
-    with sqlite3.connect(server.database) as connection:
-        found = {table: sorted(connection.execute(f"SELECT * FROM {table}").fetchall(), key=repr) for table in TABLES}
-    connection.close()
-    return found
+    with server.connected() as connection:
+        return {
+            table: sorted(map(tuple, connection.execute(text(f"SELECT * FROM {table}"))), key=repr) for table in TABLES
+        }
 
 
 def forget(server: Server, *views: str) -> None:
     """As if they were new in the release that starts next."""
-    with sqlite3.connect(server.database) as connection:
+    with server.connected() as connection:
         for view in views:
-            connection.execute(f"DELETE FROM {view}")
-            connection.execute("DELETE FROM positions WHERE view = ?", (view,))
-    connection.close()
+            connection.execute(text(f"DELETE FROM {view}"))
+            connection.execute(text("DELETE FROM positions WHERE view = :view"), {"view": view})
+        connection.commit()
 
 
 @pytest.mark.timeout(600)
@@ -119,9 +119,8 @@ def test_the_seed_changes_nothing_the_second_time(own_server: Server) -> None:
     for _ in range(2):
         done = own_server.run("seed")
         assert done.returncode == 0, done.stderr
-    with sqlite3.connect(own_server.database) as connection:
-        topics = [topic for (topic,) in connection.execute("SELECT topic FROM geti_events ORDER BY id")]
-    connection.close()
+    with own_server.connected() as connection:
+        topics = connection.scalars(text("SELECT topic FROM geti_events ORDER BY id")).all()
     assert topics.count("project.created") == 1
     assert topics.count("camera.created") == 2
     assert len(topics) == 6

@@ -99,7 +99,7 @@ async def test_what_moves_is_told_as_it_moves(server: Server) -> None:
 
 async def test_who_does_not_read_is_sent_so_much_and_no_more(server: Server) -> None:
     """However much there is, and however long it waits; the last message says so, and the next connection goes on."""
-    log = Log(f"sqlite:///{server.database}")
+    log = Log(server.environment["DATABASE_URL"])
     start = log.position()
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
