@@ -12,10 +12,10 @@ from sqlalchemy import make_url
 
 
 @contextmanager
-def postgresql() -> Iterator[str]:
-    """The URL of a running server. It outlives its starter unless it is stopped."""
+def postgresql(folder: Path | None = None) -> Iterator[str]:
+    """The URL of a running server, with its data in a new ``folder``. It outlives its starter unless it is stopped."""
     # Outside pytest's own folder: the server may run as another user, who must be able to enter.
-    server = get_server(Path(mkdtemp(prefix="geti-postgresql-")), cleanup_mode="delete")
+    server = get_server(folder or Path(mkdtemp(prefix="geti-postgresql-")), cleanup_mode="delete")
     try:
         yield server.get_uri()
     finally:

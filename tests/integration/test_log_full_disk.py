@@ -1,8 +1,11 @@
 """A disk that is really full: writes are refused, deletes and reads go on, and all is well again when space is back."""
 
 import os
+import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 
@@ -15,9 +18,11 @@ from domain.project import Project
 from projections import queries, schema
 from tests.disk import NEEDS_ROOT, fill, mounted
 from tests.integration.log_kit import AT, contents, new_project
+from tests.postgresql import new_database, postgresql
 
 pytestmark = NEEDS_ROOT
 DISK_BYTES = 24 * 1024 * 1024
+POSTGRESQL_DISK_BYTES = 220 * 1024 * 1024
 ROOM = 256 * 1024
 
 
@@ -116,3 +121,32 @@ def test_the_reserve_is_real_space_and_comes_back(disk: Path) -> None:
 def free(disk: Path) -> int:
     status = os.statvfs(disk)
     return status.f_bavail * status.f_frsize
+
+
+@pytest.fixture
+def full_postgresql() -> Iterator[tuple[Path, Log]]:
+    """The log in a PostgreSQL server on a disk of its own, where its user may go."""
+    home = Path(mkdtemp(prefix="geti-full-disk-"))
+    home.chmod(0o755)
+    with mounted(home / "disk", POSTGRESQL_DISK_BYTES) as disk:
+        disk.chmod(0o777)
+        with postgresql(disk / "postgresql") as server, new_database(server) as url:
+            schema.upgrade(url)
+            with closing(Log(url)) as log:
+                yield disk, log
+    shutil.rmtree(home)
+
+
+async def test_postgresql_on_a_full_disk_loses_nothing_either(full_postgresql: tuple[Path, Log]) -> None:
+    disk, log = full_postgresql
+    ballast = fill(disk, but_bytes=ROOM)
+    kept = await write_until_full(log)
+    assert kept
+    for _ in range(3):
+        with pytest.raises(StorageFull, match="free some space"):
+            await log.append(new_project("x" * 150))
+    with log.engine.connect() as connection:
+        assert {row["id"] for row in queries.projects(connection)} == {str(project.id) for project in kept}
+    ballast.unlink()
+    await log.append(new_project("after"))
+    assert len(contents(log)["projects"]) == len(kept) + 1
