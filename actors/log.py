@@ -5,7 +5,7 @@ This is the one place that knows recorders; whose turn it is to write is actors/
 
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -45,6 +45,7 @@ AGGREGATES: tuple[type[Aggregate], ...] = (
 KINDS: dict[str, type[Aggregate]] = {aggregate.kind: aggregate for aggregate in AGGREGATES}
 PAGE = 1000
 _NEWEST = select(func.max(tables.events.c.id))
+_NEWEST_SQL = str(_NEWEST)
 
 logger = logging.getLogger(__name__)
 
@@ -136,9 +137,11 @@ class Log:
             return [(row.id, decoder.decode(*row)) for row in connection.execute(query)]
 
     def position(self) -> int:
-        """The position of the newest event; 0 in an empty log."""
-        with self.engine.connect() as connection:
-            return _newest(connection)
+        """The position of the newest event; 0 in an empty log. Every GET asks for it, so it goes past SQLAlchemy and
+        without a transaction: a fifth of the time on SQLite, one way to PostgreSQL instead of three."""
+        with closing(self.engine.raw_connection()) as connection, closing(connection.cursor()) as cursor:
+            cursor.execute(_NEWEST_SQL)
+            return (cursor.fetchone() or (None,))[0] or 0
 
     def holders(self, key: str) -> list[tuple[type[Aggregate], UUID]]:
         """The aggregates that hold a claim."""
