@@ -84,11 +84,11 @@ export class WhepPlayer {
     this.waitMs = Math.min(this.waitMs * 2, LONGEST_WAIT_MS);
   }
 
+  // The server hears of it before the peer says goodbye: that would end the session, which is then not there any more.
   leave() {
-    this.peer?.close();
-    this.peer = null;
-    leaveSession(this.session);
-    this.session = null;
+    const { peer, session } = this;
+    this.peer = this.session = null;
+    leaveSession(session).finally(() => peer?.close());
   }
 
   measure() {
@@ -134,7 +134,7 @@ function gathered(peer) {
   });
 }
 
-function leaveSession(session) {
+async function leaveSession(session) {
   // An error here has no reader: the session ends by itself when its viewer is silent.
-  if (session) fetch(session, { method: "DELETE", keepalive: true }).catch(() => {});
+  if (session) await fetch(session, { method: "DELETE", keepalive: true }).catch(() => {});
 }

@@ -20,6 +20,10 @@ class Core:
         """The name of the first that has ended."""
         return next((name for name, each in self._processes.items() if not _lives(each)), None)
 
+    def is_whole(self) -> bool:
+        """Whether both are there."""
+        return len(self._processes) == len(NAMES) and self.lost() is None
+
     def wait(self) -> str:
         """Until one has ended: its name."""
         while (name := self.lost()) is None:

@@ -33,6 +33,8 @@ END_STREAMS_S = 1.0
 SHUTDOWN_S = 3.0  # for the requests that are being answered
 RAY_S = 2.0
 LEFT_S = 1.0
+ENDED_S = 5.5  # after which only a call that waits for ever is left
+ORDERLY_S = 0.8  # for what ends in order without Ray
 LOST = (
     "Ray's {} has died (killed, or out of memory: `dmesg` tells), so everything ends. What was acknowledged is kept; "
     "start it again, and what was going on is taken up."
@@ -53,6 +55,8 @@ def serve_until_stopped(config: Settings) -> None:
             claim(config, stack, say.print)
             stack.callback(_make_whole, config)
             guard(STOP_S, LEFT_S)
+            if not os.environ.get("RAY_ADDRESS"):
+                ending.watch(_leave_if_ray_is_lost)
             gc.disable()  # most of what a start makes stays; to look through it again and again takes half a second
             core = _start_ray(config, stack)
             ending.listen()  # Ray has put handlers of its own there
@@ -72,6 +76,16 @@ def _make_whole(config: Settings) -> None:
         database.make_whole(config.database_url)
     except sqlite3.Error as error:  # a full disk, or a process of ours that still hangs in there
         say.print(f"The database is safe, but its newest part stays in the file beside it, *-wal ({error}).")
+
+
+def _leave_if_ray_is_lost() -> None:
+    """Nothing ends in order without Ray's own processes, and calls of Ray then wait for ever, deaf to any signal: they
+    were told to end as we were (`kill -- -group`, systemd), or had not all started yet."""
+    core, latest = Core(), time.monotonic() + ENDED_S
+    while core.is_whole() and time.monotonic() < latest:
+        time.sleep(0.1)
+    time.sleep(ORDERLY_S)
+    _leave(0)
 
 
 def _leave(status: int) -> NoReturn:

@@ -131,10 +131,14 @@ def read_manifest(episode_folder: Path) -> EpisodeManifest:
             code="episode_not_found",
         ) from None
     except ValidationError:
-        raise Invalid(
-            f"The {EPISODE_FILE} of episode {episode_folder.name} cannot be read. Repair the dataset.",
-            code="episode_damaged",
-        ) from None
+        raise unreadable(episode_folder, EPISODE_FILE) from None
+
+
+def unreadable(episode_folder: Path, name: str) -> Invalid:
+    """What to say where a file of an episode is not what it should be."""
+    return Invalid(
+        f"The {name} of episode {episode_folder.name} cannot be read. Repair the dataset.", code="episode_damaged"
+    )
 
 
 def read_facts(episode_folder: Path) -> EpisodeFacts:
@@ -180,3 +184,14 @@ def wrong_files(manifest: EpisodeManifest, episode_folder: Path) -> Iterator[tup
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def videos_of(manifest: EpisodeManifest) -> dict[str, str]:
+    """The cameras' videos by key, as they are named in the episode's folder."""
+    return {key: f"videos/{key}.mp4" for key in manifest.meta.cameras}
+
+
+def times_of(manifest: EpisodeManifest) -> dict[str, str]:
+    """The tables with the cameras' capture times, by key; a repair has left out those that were damaged."""
+    named = {key: f"times/{key}.parquet" for key in manifest.meta.cameras}
+    return {key: name for key, name in named.items() if name in manifest.files}

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.capture.episode import ROWS_FILE, episode_folder
-from actors.capture.manifest import IMAGES, EpisodeManifest, read_manifest
+from actors.capture.manifest import IMAGES, EpisodeManifest, read_manifest, times_of, unreadable
 from actors.capture.rows import PART
 from actors.capture.tables import ACTION, STATE
 
@@ -20,11 +20,11 @@ MARKS = ("dropped", "stale")
 
 def playback(dataset_folder: Path, episode_id: UUID) -> dict[str, Any]:
     """As ``shapes.EpisodeInFull`` has it; large parts are JSON already. Raises NotFound if the episode's files are
-    gone."""
+    gone, Invalid if they are damaged."""
     folder = episode_folder(dataset_folder, episode_id)
     manifest = read_manifest(folder)
-    rows = pq.read_table(folder / ROWS_FILE, columns=[STATE, ACTION, *MARKS])
-    times = {key: pq.read_table(folder / "times" / f"{key}.parquet", columns=[*MARKS]) for key in manifest.cameras}
+    rows = _table(folder, ROWS_FILE, STATE, ACTION)
+    times = {key: _table(folder, name) for key, name in times_of(manifest).items()}
     return {
         "action_keys": list(manifest.meta.joint_names),
         "actions": _values(rows[ACTION]),
@@ -32,6 +32,15 @@ def playback(dataset_folder: Path, episode_id: UUID) -> dict[str, Any]:
         "videos": {IMAGES + key: _video(manifest, key) for key in manifest.cameras},
         "marked": {part: _marked(log) for part, log in {PART: rows, **times}.items()},
     }
+
+
+def _table(folder: Path, name: str, *columns: str) -> pa.Table:
+    try:
+        return pq.read_table(folder / name).select([*columns, *MARKS])
+    except (pa.ArrowException, KeyError, OSError) as error:
+        if isinstance(error, FileNotFoundError) or getattr(error, "errno", None) is not None:
+            raise  # the disk is to blame, or away
+        raise unreadable(folder, name) from error
 
 
 def _values(column: pa.ChunkedArray) -> orjson.Fragment:

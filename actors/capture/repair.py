@@ -8,11 +8,11 @@ import pyarrow.parquet as pq
 from actors.capture.describe import describe
 from actors.capture.durable import fsync_path, link_or_copy, staged, storage_errors, write_bytes
 from actors.capture.episode import ROWS_FILE
-from actors.capture.manifest import EPISODE_FILE, EpisodeManifest, read_facts
+from actors.capture.manifest import EPISODE_FILE, EpisodeManifest, read_facts, times_of, videos_of
 from actors.capture.rowlog import Row
 from actors.capture.rows import PART
 from actors.capture.tables import ACTION, STATE
-from actors.capture.verify import Verdict, times_of, videos_of
+from actors.capture.verify import Verdict
 from actors.capture.video import cut
 from domain.episode import EpisodeFacts
 

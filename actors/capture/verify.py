@@ -14,7 +14,15 @@ from pydantic import ValidationError
 from actors.capture.episode import ROWS_FILE, episode_folder
 from actors.capture.lerobot_meta import DATA_PATH, VIDEO_PATH, Placed, file_position, read_episodes
 from actors.capture.lerobot_v3 import current_version, data_rows
-from actors.capture.manifest import EPISODE_FILE, IMAGES, EpisodeManifest, sha256, wrong_files
+from actors.capture.manifest import (
+    EPISODE_FILE,
+    IMAGES,
+    EpisodeManifest,
+    sha256,
+    times_of,
+    videos_of,
+    wrong_files,
+)
 from actors.capture.tables import ACTION, STATE
 from actors.capture.video import whole_pictures
 from domain.episode import EpisodeFacts
@@ -38,16 +46,6 @@ class Verdict:
     manifest: EpisodeManifest | None = None
 
 
-def videos_of(manifest: EpisodeManifest) -> dict[str, str]:
-    """The cameras' videos by key, as they are named in the episode's folder."""
-    return {key: f"videos/{key}.mp4" for key in manifest.meta.cameras}
-
-
-def times_of(manifest: EpisodeManifest) -> dict[str, str]:
-    """The tables with the cameras' capture times, by key."""
-    return {key: f"times/{key}.parquet" for key in manifest.meta.cameras}
-
-
 def verify_episode(folder: Path, facts: EpisodeFacts) -> Verdict:
     """Its files against its manifest, its manifest against what the log knows of it, and what they hold: each video
     decodes to as many pictures as there are rows, and each table has as many rows."""
@@ -55,7 +53,7 @@ def verify_episode(folder: Path, facts: EpisodeFacts) -> Verdict:
     manifest = verdict.manifest = _manifest(folder, facts, verdict)
     if manifest is None:
         return verdict
-    needed = {ROWS_FILE, *videos_of(manifest).values(), *times_of(manifest).values()}
+    needed = {ROWS_FILE, *videos_of(manifest).values()}
     unknown = dict.fromkeys(needed - manifest.files.keys(), "is not in its manifest")
     for name, what in sorted((dict(wrong_files(manifest, folder)) | unknown).items()):
         verdict.damaged.add(name)

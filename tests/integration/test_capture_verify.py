@@ -83,10 +83,10 @@ def test_a_needed_file_that_the_manifest_does_not_name_is_damaged(saved: tuple[P
     """Nobody can tell whether it is what was saved, whole as it looks."""
     folder, facts = saved
     manifest = orjson.loads((folder / EPISODE_FILE).read_bytes())
-    del manifest["files"][TIMES]
+    del manifest["files"][VIDEO]
     with changed(folder, EPISODE_FILE, orjson.dumps(manifest)) as copy:
         verdict = verify_episode(copy, facts.model_copy(update={"sha256": sha256(copy / EPISODE_FILE)}))
-    assert (verdict.problems, verdict.damaged) == ([f"{TIMES} is not in its manifest"], {TIMES})
+    assert (verdict.problems, verdict.damaged) == ([f"{VIDEO} is not in its manifest"], {VIDEO})
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

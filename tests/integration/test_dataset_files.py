@@ -598,3 +598,16 @@ async def test_an_episode_whose_files_are_gone_is_told(http: httpx.AsyncClient, 
         refused(await http.get(f"{HERE}/episodes/{n}"), 404, "episode_not_found")
     (storage / "datasets" / str(DATASET) / "episodes" / str(ids[0]) / "rows.parquet").unlink()
     assert str(storage) not in refused(await http.get(f"{HERE}/episodes/0"), 503, "unavailable")
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "times/top.parquet"])
+async def test_an_episode_whose_files_are_damaged_is_told(
+    http: httpx.AsyncClient, storage: Path, ids: list[UUID], name: str
+) -> None:
+    path = storage / "datasets" / str(DATASET) / "episodes" / str(ids[0]) / name
+    content = path.read_bytes()
+    others = io.BytesIO()
+    pq.write_table(pa.table({"row": [1]}), others)
+    for damaged in (b"not it", content[:-9], b"", content[: len(content) // 2], others.getvalue()):
+        path.write_bytes(damaged)
+        assert "Repair the dataset" in refused(await http.get(f"{HERE}/episodes/0"), 422, "episode_damaged")

@@ -1,5 +1,7 @@
 """Damaged datasets are repaired over HTTP, in process, on both databases: what is whole stays byte for byte."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -8,6 +10,7 @@ import pytest
 from actors import curating
 from actors.capture.lerobot_v3 import current_version
 from actors.capture.manifest import read_manifest
+from actors.capture.playback import playback
 from actors.capture.reader import list_episodes, newest, read_episode
 from actors.capture.verify import verify_episode
 from actors.capture.video import whole_pictures
@@ -107,14 +110,26 @@ async def test_a_dataset_that_is_left_without_episodes_is_shown_so(
     assert list_episodes(storage / "datasets" / str(DATASET)) == []
 
 
-async def test_lost_capture_times_cost_no_row(client: Client, storage: Path, ids: list[UUID]) -> None:
-    (episode(storage, ids[0]) / "times/top.parquet").unlink()
+@pytest.mark.parametrize("damage", [Path.unlink, partial(Path.write_text, data="not it")], ids=["lost", "overwritten"])
+async def test_damaged_capture_times_cost_no_row(
+    client: Client, storage: Path, ids: list[UUID], damage: Callable[[Path], object]
+) -> None:
+    damage(episode(storage, ids[0]) / "times/top.parquet")
     (repaired,) = (await client.result("repair"))["repaired"]
     new = episode(storage, repaired["new_episode_id"])
     assert (repaired["kept_rows"], repaired["dropped_rows"]) == (5, 0)
     assert [path.name for path in (new / "times").iterdir()] == ["wrist.parquet"]
     for name in ("videos/top.mp4", "videos/wrist.mp4", "rows.parquet"):
         assert (new / name).samefile(episode(storage, ids[0]) / name)
+    assert (await client.result("verify"))["ok"]
+    assert (await client.result("repair"))["repaired"] == []
+    assert {*playback(storage / "datasets" / str(DATASET), UUID(repaired["new_episode_id"]))["marked"]} == {
+        "robot",
+        "wrist",
+    }
+    tear(new / "videos/top.mp4", 2)  # and then something else of it
+    (again,) = (await client.result("repair"))["repaired"]
+    assert (again["kept_rows"], again["dropped_rows"]) == (2, 3)
 
 
 async def test_repairing_again_changes_nothing(client: Client, log: Log, storage: Path, ids: list[UUID]) -> None:
