@@ -33,7 +33,6 @@ END_STREAMS_S = 1.0
 SHUTDOWN_S = 3.0  # for the requests that are being answered
 RAY_S = 2.0
 LEFT_S = 1.0
-ENDED_S = 5.5  # after which only a call that waits for ever is left
 ORDERLY_S = 0.8  # for what ends in order without Ray
 LOST = (
     "Ray's {} has died (killed, or out of memory: `dmesg` tells), so everything ends. What was acknowledged is kept; "
@@ -81,8 +80,8 @@ def _make_whole(config: Settings) -> None:
 def _leave_if_ray_is_lost() -> None:
     """Nothing ends in order without Ray's own processes, and calls of Ray then wait for ever, deaf to any signal: they
     were told to end as we were (`kill -- -group`, systemd), or had not all started yet."""
-    core, latest = Core(), time.monotonic() + ENDED_S
-    while core.is_whole() and time.monotonic() < latest:
+    core = Core()
+    while core.is_whole():
         time.sleep(0.1)
     time.sleep(ORDERLY_S)
     _leave(0)

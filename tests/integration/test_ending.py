@@ -72,3 +72,17 @@ Bad()
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, text=True, capture_output=True, timeout=30)
     assert "ValueError: told" in done.stderr
+
+
+def test_it_is_heard_while_the_main_thread_is_deaf() -> None:
+    program = """
+import hashlib, os, signal, threading
+from launch import ending
+
+ending.listen()
+ending.watch(lambda: os._exit(7))
+threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+hashlib.pbkdf2_hmac("sha256", b"", b"", 2 * 10**9)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, text=True, capture_output=True, timeout=30)
+    assert (done.returncode, done.stderr) == (7, "")
