@@ -188,7 +188,7 @@ class Log:
         Unavailable (it may have happened). What deletes things is written on a full disk too.
         """
         write = partial(self._append, aggregates, (about or aggregates[0]).version, once)
-        ack = await self._even_when_full(write, all(map(_deletes, aggregates)))
+        ack = await self._even_when_full(write, all(map(_may_when_full, aggregates)))
         grown = [(each, each.version - len(each.pending_events)) for each in aggregates]
         for aggregate in aggregates:
             aggregate.collect_events()
@@ -315,10 +315,10 @@ def _named(owners: Iterable[str]) -> list[tuple[type[Aggregate], UUID]]:
     return [(KINDS[kind], UUID(id)) for kind, _, id in (owner.partition(":") for owner in owners)]
 
 
-def _deletes(aggregate: Aggregate) -> bool:
-    """Whether all that is to be written makes room."""
+def _may_when_full(aggregate: Aggregate) -> bool:
+    """Whether all that is to be written makes room, or says what the full disk has ended."""
     topics = (cast("DomainEvent", event).TOPIC for event in aggregate.pending_events)
-    return all(topic.endswith(("deleted", "discarded")) for topic in topics)
+    return all(topic.endswith(("deleted", "discarded", "interrupted")) for topic in topics)
 
 
 def now() -> datetime:

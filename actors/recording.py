@@ -51,6 +51,7 @@ class RecordingActor(Entity[Recording]):
         self._parts = Parts(self.id, self.aggregate.camera_ids, self.aggregate.robot_id)
         self._keys: list[str] = []
         self._stopping = False
+        self._trouble: str | None = None
         self._schedule = Schedule(lambda: self.aggregate)
         self._takes = Takes(settings().datasets_dir / str(self.aggregate.dataset_id))
         self._saving = Saving(self, self._takes, self._save_failed)
@@ -263,7 +264,7 @@ class RecordingActor(Entity[Recording]):
         self._schedule.go_on()
 
     async def _begin(self) -> None:
-        self._progress = []
+        self._progress, self._trouble = [], None
         self._schedule.set_rows()
         t0_ns, fps, take = self._schedule.t0_ns, self.aggregate.fps, self._open_take
         await self._parts.reset(t0_ns, fps, take.number)
@@ -322,28 +323,35 @@ class RecordingActor(Entity[Recording]):
     async def _beat_until_closed(self) -> None:
         while not self._stopping:
             await asyncio.sleep(self._schedule.until_next_step())
-            if self._commands.locked():
-                continue
-            if self._schedule.is_idle():
-                await self.close(f"no command for {timedelta(seconds=self.aggregate.idle_timeout_s)}")
-                return
-            async with self._commands:
-                await self._beat()
+            if not self._commands.locked():
+                await self._patiently(self._beat)
 
     async def _beat(self) -> None:
-        if self._stopping:
+        if self._schedule.is_idle():
+            await self.close(f"no command for {timedelta(seconds=self.aggregate.idle_timeout_s)}")
             return
-        try:
-            await self._follow_plan()
-        except GetiActionError as error:
-            logger.warning("session %s does not go on by itself: %s", self.id, error.detail)
-            self._schedule.hold()
+        async with self._commands:
+            if self._stopping:
+                return
+            try:
+                await self._follow_plan()
+            except GetiActionError as error:
+                logger.warning("session %s does not go on by itself: %s", self.id, error.detail)
+                self._schedule.hold()
+            await self._watch_parts()
+
+    async def _watch_parts(self) -> None:
+        """Renew the leases of those that record; when one has lost its device, its file or its process, the episode
+        ends. What it ended of is kept for as long as the log cannot be written."""
         if self.aggregate.takes.open is None or self.aggregate.dataset_id is None:
             return
-        try:
-            self._progress = await self._parts.renew()
-        except GetiActionError as error:
-            await self._interrupt(error.detail)
+        if self._trouble is None:
+            try:
+                self._progress = await self._parts.renew()
+            except GetiActionError as error:
+                self._trouble = error.detail
+        if self._trouble is not None:
+            await self._interrupt(self._trouble)
 
     async def _follow_plan(self) -> None:
         """Save the episode that has all its rows, or start the next one after the pause."""

@@ -42,15 +42,16 @@ export const del = (path, body) => call("DELETE", path, body, WRITE_MS);
 export const known = (things, wanted) =>
   things.find((thing) => thing.id === wanted.id) ?? things.findLast((thing) => thing.name === wanted.name);
 
-// The thing in `list` that is meant, made by POST to `collection` if it is not there. An id that was deleted cannot
-// come back, so the server then chooses another one.
+// The thing in `list` that is meant, made by POST to `collection` if it is not there. When that is refused, somebody
+// else has made it meanwhile, or it was deleted: an id cannot come back, so the server then chooses another one.
 export async function ensure(list, wanted, collection = list) {
-  const found = known(await get(list), wanted);
+  const find = async () => known(await get(list), wanted);
+  const found = await find();
   if (found) return found;
   try {
     return await post(collection, wanted);
   } catch (error) {
     if (!GONE_OR_TAKEN.includes(error.status)) throw error;
-    return post(collection, { ...wanted, id: undefined });
+    return await find() ?? post(collection, { ...wanted, id: undefined });
   }
 }

@@ -26,6 +26,7 @@ export class EpisodeDialog {
   }
 
   async open(id) {
+    this.wanted = id;
     this.body = element("div", "body");
     this.problem = element("p", "problem");
     this.problem.setAttribute("role", "alert");
@@ -34,7 +35,10 @@ export class EpisodeDialog {
     this.videos = undefined;
     this.dialog.replaceChildren(this.header("Loading …"), this.problem, this.body);
     if (!this.dialog.open) this.dialog.showModal();
-    await this.trying(async () => this.show(await get(`${this.address}/episodes/${id}`)));
+    await this.trying(async () => {
+      const episode = await get(`${this.address}/episodes/${id}`);
+      if (this.wanted === id) this.show(episode); // else another one was asked for meanwhile
+    });
   }
 
   get address() {
@@ -65,7 +69,7 @@ export class EpisodeDialog {
   }
 
   go(places) {
-    const id = this.episode && this.beside(this.episode.id, places);
+    const id = this.beside(this.wanted, places);
     if (id) this.open(id);
   }
 
@@ -187,6 +191,7 @@ export class EpisodeDialog {
   }
 
   leave() {
+    this.wanted = undefined;
     this.videos?.close();
     this.videos = undefined;
     this.dialog.replaceChildren();

@@ -5,6 +5,7 @@ import { ensure, get, known, post } from "/console/api.js";
 import { isOpen } from "/console/sessions.js";
 
 const FPS = 30;
+const TAKEN = [409, 423];
 const sample = await get("/console/sample.json");
 
 export const sampleOf = (projects) => known(projects, sample.project);
@@ -17,12 +18,13 @@ const openSession = async (project) => (await get(sessionsOf(project))).find(isO
 export async function startSample() {
   const project = await ensure("/api/projects", sample.project);
   const environment = await ensureCell(project);
-  const session = await openSession(project) ?? await post(sessionsOf(project), {
-    environment_id: environment.id,
-    dataset_id: null,
-    fps: FPS,
-  });
-  if (session.dataset_id === null) await beginRound(`${sessionsOf(project)}/${session.id}`, session.episode);
+  const theirs = () => openSession(project);
+  const wanted = { environment_id: environment.id, dataset_id: null, fps: FPS };
+  const session = await theirs() ?? await orTheirs(post(sessionsOf(project), wanted), theirs);
+  if (session.dataset_id === null) {
+    const round = beginRound(`${sessionsOf(project)}/${session.id}`, session.episode);
+    await orTheirs(round, async () => (await theirs())?.episode);
+  }
   return project;
 }
 
@@ -46,6 +48,17 @@ async function ensureCell(project) {
   const dataset = { ...sample.dataset, project_id: project.id, environment_id: environment.id };
   await ensure(`${base}/datasets`, dataset, "/api/dataset");
   return environment;
+}
+
+// What somebody who pressed at the same moment has begun is as good.
+async function orTheirs(ours, theirs) {
+  try {
+    return await ours;
+  } catch (error) {
+    const begun = TAKEN.includes(error.status) && await theirs();
+    if (!begun) throw error;
+    return begun;
+  }
 }
 
 // The cell is set up anew and the script pushes again.

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from settings import Settings
 ENDING_S = 15.0
 CLOCK_S = 2.0  # by which the kernel's word for when a process began may be off
 FREE_IT = "Stop it, or set STORAGE_DIR and DATABASE_URL to others."
-RAY = "ray::"  # with which its processes' titles begin
+RAY = re.compile(r"(^|\()ray(::|-)|/ray/(core/src|dashboard)/")  # the titles of its processes
 CLAIM = "GETI_ACTION_CLAIM"
 """In the environment of whatever a server starts: by which its replicas know that the claim is theirs."""
 
@@ -161,7 +162,9 @@ def _check_ports(config: Settings, patience: _Patience | None) -> None:
             if patience is None or not patience.wait():
                 who = _listener(port)
                 how = (
-                    " (`.venv/bin/serve shutdown -y` ends what a killed server left in a cluster)" if RAY in who else ""
+                    " (`.venv/bin/serve shutdown -y` ends what a killed server left in a cluster)"
+                    if RAY.search(who)
+                    else ""
                 )
                 raise CannotStart(
                     f"Port {port} is taken by {who}. Stop it{how}, or set {name} to another one."
@@ -196,4 +199,17 @@ def _listener(port: int) -> str:
     pid = next((c.pid for c in connections if c.laddr and c.laddr.port == port and c.status == "LISTEN"), None)
     if pid is None:
         return "another program"
-    return f"process {pid} ({' '.join(' '.join(psutil.Process(pid).cmdline()).split())[:120]})"
+    who = _starter(psutil.Process(pid))
+    return f"process {who.pid} ({_title(who)[:120]})"
+
+
+def _starter(process: psutil.Process) -> psutil.Process:
+    """Whom a person would end: for a process of Ray's the server that brought it, unless that is a cluster's."""
+    if not RAY.search(_title(process)):
+        return process
+    family = (each for each in process.parents() if each.pid != 1)
+    return next((each for each in family if not RAY.search(_title(each))), process)
+
+
+def _title(process: psutil.Process) -> str:
+    return " ".join(" ".join(process.cmdline()).split())

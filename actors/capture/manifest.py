@@ -4,6 +4,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -134,6 +135,20 @@ def read_manifest(episode_folder: Path) -> EpisodeManifest:
         raise unreadable(episode_folder, EPISODE_FILE) from None
 
 
+@contextmanager
+def as_saved(episode_folder: Path, name: str) -> Iterator[None]:
+    """Whoever reads this file of an episode is told when it is damaged, or missing where the others are. Raises
+    Invalid; FileNotFoundError when the whole episode is away."""
+    try:
+        yield
+    except FileNotFoundError:
+        if not episode_folder.exists():
+            raise
+        raise unreadable(episode_folder, name) from None
+    except Invalid as error:
+        raise unreadable(episode_folder, name) from error
+
+
 def unreadable(episode_folder: Path, name: str) -> Invalid:
     """What to say where a file of an episode is not what it should be."""
     return Invalid(
@@ -186,9 +201,14 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def video_of(camera: str) -> str:
+    """How a camera's video is named in an episode's folder."""
+    return f"videos/{camera}.mp4"
+
+
 def videos_of(manifest: EpisodeManifest) -> dict[str, str]:
     """The cameras' videos by key, as they are named in the episode's folder."""
-    return {key: f"videos/{key}.mp4" for key in manifest.meta.cameras}
+    return {key: video_of(key) for key in manifest.meta.cameras}
 
 
 def times_of(manifest: EpisodeManifest) -> dict[str, str]:

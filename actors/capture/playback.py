@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.capture.episode import ROWS_FILE, episode_folder
-from actors.capture.manifest import IMAGES, EpisodeManifest, read_manifest, times_of, unreadable
+from actors.capture.manifest import IMAGES, EpisodeManifest, as_saved, read_manifest, times_of, unreadable, video_of
 from actors.capture.rows import PART
 from actors.capture.tables import ACTION, STATE
 
@@ -35,12 +35,13 @@ def playback(dataset_folder: Path, episode_id: UUID) -> dict[str, Any]:
 
 
 def _table(folder: Path, name: str, *columns: str) -> pa.Table:
-    try:
-        return pq.read_table(folder / name).select([*columns, *MARKS])
-    except (pa.ArrowException, KeyError, OSError) as error:
-        if isinstance(error, FileNotFoundError) or getattr(error, "errno", None) is not None:
-            raise  # the disk is to blame, or away
-        raise unreadable(folder, name) from error
+    with as_saved(folder, name):
+        try:
+            return pq.read_table(folder / name).select([*columns, *MARKS])
+        except (pa.ArrowException, KeyError, OSError) as error:
+            if isinstance(error, FileNotFoundError) or getattr(error, "errno", None) is not None:
+                raise  # the disk is to blame, or away
+            raise unreadable(folder, name) from error
 
 
 def _values(column: pa.ChunkedArray) -> orjson.Fragment:
@@ -50,7 +51,7 @@ def _values(column: pa.ChunkedArray) -> orjson.Fragment:
 
 
 def _video(manifest: EpisodeManifest, key: str) -> dict[str, Any]:
-    path = f"episodes/{manifest.meta.episode_id}/videos/{key}.mp4"
+    path = f"episodes/{manifest.meta.episode_id}/{video_of(key)}"
     return {"start": 0.0, "end": manifest.duration_s, "path": path}
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from actors.capture.durable import storage_errors
 from actors.capture.episode import episode_folder
-from actors.capture.manifest import IMAGES, read_manifest
+from actors.capture.manifest import IMAGES, as_saved, read_manifest, video_of
 from actors.capture.video import first_picture
 from actors.devices.base import Frame
 from actors.media.snapshot import jpeg
@@ -32,9 +32,10 @@ def chosen_camera(dataset_folder: Path, episode_id: UUID, wanted: str | None) ->
 
 def thumbnail(dataset_folder: Path, episode_id: UUID, camera: str, width: int | None, height: int | None) -> bytes:
     """The first picture as JPEG, with its own aspect ratio, at most ``width`` x ``height`` pixels (None is any number)
-    and never enlarged. Raises Invalid if it cannot be decoded, Unavailable if it cannot be read."""
-    with storage_errors("read the episode's video"):
-        image = first_picture(episode_folder(dataset_folder, episode_id) / "videos" / f"{camera}.mp4")
+    and never enlarged. Raises Invalid if the video is damaged, Unavailable if it cannot be read."""
+    episode, video = episode_folder(dataset_folder, episode_id), video_of(camera)
+    with storage_errors("read the episode's video"), as_saved(episode, video):
+        image = first_picture(episode / video)
     full_height, full_width = image.shape[:2]
     widths = [full_width if width is None else width]
     if height is not None:

@@ -75,3 +75,16 @@ def ended(api: Api, job: str, seconds: float = 400) -> dict[str, Any]:
             return found
         assert time.monotonic() < deadline, found
         time.sleep(0.5)
+
+
+def operated(api: Api, dataset: str, verb: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The operation, ended."""
+    operation = api.post(f"/dataset/{dataset}:{verb}", body)
+    return wait_until(api, f"/operations/{operation['id']}", lambda found: found["status"] != "running")
+
+
+def result(api: Api, dataset: str, verb: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    ended = operated(api, dataset, verb, body)
+    assert (ended["status"], ended["progress"]) == ("completed", 100), ended
+    found: dict[str, Any] = ended["result"]
+    return found

@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Page
 
 from actors.sample import sample_id
-from tests.browser import needs_chromium
+from tests.browser import browsing, needs_chromium, opened
 
 from .conftest import Server
 from .kit import command
@@ -42,10 +42,12 @@ async def until_it_changes(page: Page, project: str) -> None:
 
 
 async def test_the_button_shows_the_cell_moving_and_stop_closes_its_session(page: Page, server: Server) -> None:
-    pressed = time.monotonic()
-    project = await start_cell(page, server.api)
-    print("both cameras play", round(time.monotonic() - pressed, 1), "s after the button")
-    assert project == str(sample_id("project"))
+    async with browsing() as elsewhere:  # two people press at once
+        other = await opened(elsewhere, server.url)
+        pressed = time.monotonic()
+        project, theirs = await asyncio.gather(*(start_cell(each, server.api) for each in (page, other)))
+        print("both cameras play in two browsers", round(time.monotonic() - pressed, 1), "s after the button")
+    assert project == theirs == str(sample_id("project"))
     sizes = f"{VIDEOS.format(project)}.map((v) => [v.dataset.camera, v.videoWidth, v.videoHeight])"
     assert sorted(await page.evaluate(sizes)) == [["testcard", 640, 480], ["top", 480, 480]]
     assert (await told(page, project))["Session"] == "practice, nothing is written"

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from client.api import Api
 from client.demo import Cell, make_cell
 
 from .conftest import Server
-from .kit import open_session, record, wait_until
+from .kit import open_session, record, result, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -19,19 +18,6 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def cell(server: Server, request: pytest.FixtureRequest) -> Cell:
     return make_cell(server.api, request.node.name)
-
-
-def operated(api: Api, dataset: str, verb: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The operation, ended."""
-    operation = api.post(f"/dataset/{dataset}:{verb}", body)
-    return wait_until(api, f"/operations/{operation['id']}", lambda found: found["status"] != "running")
-
-
-def result(api: Api, dataset: str, verb: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    ended = operated(api, dataset, verb, body)
-    assert (ended["status"], ended["progress"]) == ("completed", 100), ended
-    found: dict[str, Any] = ended["result"]
-    return found
 
 
 def recorded(server: Server, cell: Cell, *seconds: float) -> list[dict[str, Any]]:

@@ -1,5 +1,7 @@
-"""A disk that is full while the server serves: what frees space is done, what needs some is refused, reads go on."""
+"""A disk that is full while the server serves: what frees space is done, what needs some is refused, reads go on, and
+an episode that it ends can be kept."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,9 +9,12 @@ from typing import Any
 import httpx
 import pytest
 
+from client.api import Refused
+from client.demo import make_cell
 from tests.disk import NEEDS_ROOT, fill, mounted
 
 from .conftest import Server
+from .kit import open_session, record, result, wait_for, wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -65,4 +70,30 @@ def test_writes_are_refused_deletes_are_done_and_space_brings_all_back(server: S
         assert http.get("/api/projects").json() == [*kept, after.json()]
     checked = server.run("check-log")
     assert (checked.returncode, "Nothing to mend" in checked.stderr) == (0, True), checked
+    server.stop()
+
+
+def test_an_episode_that_the_disk_ends_says_so_and_is_kept_when_there_is_space(server: Server, disk: Path) -> None:
+    api = server.api
+    cell = make_cell(api, "bench")
+    session = open_session(api, cell)
+    record(api, session, 1.0)
+    episode = api.post(f"{session}:start_episode")["episode_id"]
+    time.sleep(2.5)
+    ballast = fill(disk)
+    found = wait_until(api, session, lambda session: session["state"] != "recording")
+    (lost,) = found["interrupted"]
+    assert (found["state"], lost["episode_id"], lost["rows"] >= 10) == ("ready", episode, True)
+    assert "No space left" in lost["reason"]
+    with pytest.raises(Refused, match="rows of it are whole: keep them"):
+        api.post(f"{session}:save_episode", {"episode_id": episode})
+    with pytest.raises(Refused, match="free some space"):
+        api.post(f"{session}:start_episode")
+    ballast.unlink()
+    kept = api.post(f"{session}:keep", {"episode_id": episode})
+    assert (kept["episode_index"], kept["rows"]) == (1, lost["rows"])
+    assert record(api, session, 1.0)["episode_index"] == 2
+    wait_for(api, session, state="ready", episodes_saved=3, interrupted=[])
+    api.post(f"{session}:close")
+    assert result(api, cell.dataset, "verify")["ok"]
     server.stop()

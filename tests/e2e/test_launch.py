@@ -35,6 +35,16 @@ def test_a_second_start_is_told_who_runs(server: Server) -> None:
     assert server.url in same_database.stdout
 
 
+def test_a_start_on_its_port_alone_is_told_who_runs(server: Server, tmp_path: Path) -> None:
+    """The server, not Ray's process that listens for it."""
+    other = Server(tmp_path, PORT=server.environment["PORT"])
+    refused = other.run("serve")
+    other.api.close()
+    assert refused.returncode == 1
+    assert f"Port {server.port} is taken by process" in refused.stdout
+    assert "cli serve" in refused.stdout
+
+
 def test_the_dashboard_shows_actors_by_name(server: Server) -> None:
     """To whoever has the token that README.md tells how to get."""
     cameras = f"/projects/{server.api.post('/projects', {'name': 'dashboard'})['id']}/cameras"

@@ -308,9 +308,7 @@ async def test_a_thumbnail_that_cannot_be_is_told(http: httpx.AsyncClient, stora
     refused(await http.get(f"/api/dataset/{uuid4()}/episodes/0/thumbnail"), 404, "episode_not_found")
     video = storage / "datasets" / str(DATASET) / "episodes" / str(ids[0]) / "videos" / "top.mp4"
     video.write_bytes(video.read_bytes()[:100])
-    assert "Delete the episode" in refused(await http.get(f"{path}/thumbnail"), 422, "invalid")
-    video.unlink()
-    assert str(storage) not in refused(await http.get(f"{path}/thumbnail"), 503, "unavailable")
+    assert "Repair the dataset" in refused(await http.get(f"{path}/thumbnail"), 422, "episode_damaged")
 
 
 async def test_a_few_are_made_at_a_time_and_the_rest_of_the_server_goes_on(
@@ -596,8 +594,15 @@ async def test_only_videos_of_episodes_are_named_so(app: FastAPI, storage: Path,
 async def test_an_episode_whose_files_are_gone_is_told(http: httpx.AsyncClient, storage: Path, ids: list[UUID]) -> None:
     for n in ("3", "-1", "nonsense", uuid4()):
         refused(await http.get(f"{HERE}/episodes/{n}"), 404, "episode_not_found")
-    (storage / "datasets" / str(DATASET) / "episodes" / str(ids[0]) / "rows.parquet").unlink()
-    assert str(storage) not in refused(await http.get(f"{HERE}/episodes/0"), 503, "unavailable")
+    home = storage / "datasets" / str(DATASET) / "episodes" / str(ids[0])
+    assert (await http.get(f"{HERE}/episodes/0")).status_code == 200
+    elsewhere = home.rename(storage / "elsewhere")
+    for path in ("episodes/0", "episodes/0/thumbnail"):
+        assert str(storage) not in refused(await http.get(f"{HERE}/{path}"), 503, "unavailable")
+    elsewhere.rename(home)
+    for path, name in (("episodes/0", "rows.parquet"), ("episodes/0/thumbnail", "videos/top.mp4")):
+        (home / name).unlink()
+        assert f"The {name} of episode" in refused(await http.get(f"{HERE}/{path}"), 422, "episode_damaged")
 
 
 @pytest.mark.parametrize("name", ["rows.parquet", "times/top.parquet"])
