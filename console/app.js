@@ -14,24 +14,44 @@ const CALM_EVERY_MS = 15000;
 const CHANGED_MS = 50;
 const NUMBERS_LAST_MS = 3000;
 const LONGEST_WAIT_MS = 10000;
-// Folded projects show one line, so they are asked for less often.
-const FOLDED_EVERY = 5;
+// Of folded projects one line is shown, so they are asked for only when something of theirs has changed, and all of
+// them now and then: often where changes are not heard of.
+const ALL_EVERY_MS = 60000;
+const ALL_UNHEARD_EVERY_MS = 5000;
+const SHOWN_IN_PROJECTS = new Set(["camera", "recording"]);
 
 const $ = (id) => document.getElementById(id);
 let waitMs = EVERY_MS;
 let timer;
-let round = 0;
+let allAt = 0;
 let shown = new Map();
 let busy = false;
 let moving = true;
 let numbersAt = 0;
 let looking = false;
 let stale = false;
-const live = new LiveUpdates((isAnew) => {
-  if (isAnew) refreshCurves();
-  round = 0;
-  lookAgain();
-}, told);
+const changed = new Set();
+const live = new LiveUpdates({
+  told,
+  changed(change) {
+    note(change);
+    lookAgain();
+  },
+  turned() {
+    if (live.heard) refreshCurves();
+    allAt = 0;
+    lookAgain();
+  },
+});
+
+// Which project has to be asked for anew.
+function note({ aggregate, aggregate_id: id, data }) {
+  if (!SHOWN_IN_PROJECTS.has(aggregate)) return;
+  const isIts = ({ cameras, session }) => session?.id === id || cameras.some((camera) => camera.id === id);
+  const project = data.project_id ?? [...shown.values()].find(isIts)?.id;
+  if (project) changed.add(project);
+  else allAt = 0;
+}
 
 // As soon as what is being asked is answered.
 function lookAgain() {
@@ -40,9 +60,9 @@ function lookAgain() {
 }
 
 async function look() {
+  const isAnew = asksAnew();
   const [projects, jobs] = await Promise.all([get("/api/projects"), get("/api/jobs")]);
-  const all = round++ % FOLDED_EVERY === 0;
-  const details = await Promise.all(projects.map((project) => (all || isUnfolded(project.id) ? detailsOf(project) : latest(project))));
+  const details = await Promise.all(projects.map((project) => (isAnew(project.id) ? detailsOf(project) : latest(project))));
   for (const { id, session } of details) {
     const heard = cue(shown.get(id)?.session, session);
     if (heard) sound(heard);
@@ -55,6 +75,15 @@ async function look() {
   showButtons(sampleOf(details)?.session);
   $("keys").textContent = KEYS_SHOWN;
   $("keys").hidden = !recordable(details);
+}
+
+// Whether a project is asked for in this look. What changes meanwhile is for the next one.
+function asksAnew() {
+  const all = Date.now() - allAt >= (live.heard ? ALL_EVERY_MS : ALL_UNHEARD_EVERY_MS);
+  if (all) allAt = Date.now();
+  const ids = new Set(changed);
+  changed.clear();
+  return (id) => all || ids.has(id) || isUnfolded(id);
 }
 
 function showButtons(session) {
@@ -84,6 +113,7 @@ async function poll() {
     $("connection").textContent = live.heard ? "Connected" : "Connected, without live updates: asking every second";
     document.body.dataset.ready = "true";
   } catch (error) {
+    allAt = 0;
     waitMs = Math.min(waitMs * 2, LONGEST_WAIT_MS);
     $("connection").textContent = `${error.message} Trying again …`;
   }

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request, Response
@@ -308,6 +309,27 @@ async def test_calm_page_asks_when_it_hears_of_a_change(address: str, cell: Cell
         await page.wait_for_selector("summary >> text=found by asking", timeout=10_000)
         cell.changes = asyncio.Queue()
         await page.wait_for_selector("#connection >> text=/^Connected$/", timeout=20_000)
+
+
+async def test_a_change_asks_for_what_it_changed_alone(address: str, cell: Cell) -> None:
+    """However many projects there are."""
+    cell.changes = asyncio.Queue()
+    projects = [cell.create("projects", {"name": f"project {number}"})["id"] for number in range(5)]
+    async with browsing() as browser:
+        page = await opened(browser, address)
+        await page.wait_for_selector("#connection >> text=/^Connected$/")
+        await page.evaluate("document.querySelectorAll('.project').forEach((card) => (card.open = false))")
+        await asyncio.sleep(1)  # till it has looked once more, being connected
+        for aggregate, data, requests in (
+            ("job", {}, 1),
+            ("recording", {"project_id": projects[3]}, 3),
+            ("camera", {}, 11),
+        ):
+            before = cell.asked
+            change = {"aggregate": aggregate, "aggregate_id": "unknown", "data": data}
+            await cell.changes.put(b"data: %s\n\n" % orjson.dumps(change))
+            await asyncio.sleep(0.7)
+            assert cell.asked - before == requests, aggregate
 
 
 async def test_an_unfolded_project_is_shown_at_once_in_a_calm_page(address: str, cell: Cell) -> None:
