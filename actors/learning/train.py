@@ -94,7 +94,7 @@ def _fit(spec: TrainSpec, place: Place) -> None:
     from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 
     from actors.learning.backend import TorchInWorkers
-    from actors.learning.cleanup import Trainer
+    from actors.learning.trainer import Trainer
 
     trainer = Trainer(
         _train_loop,

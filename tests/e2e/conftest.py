@@ -229,9 +229,23 @@ def recorded(server: Server) -> Cell:
 
 
 @pytest.fixture(scope="session")
-def trained(server: Server, recorded: Cell) -> dict[str, Any]:
-    """The job that trained a policy on it, ended."""
-    return ended(server.api, submit(server.api, recorded, device={"type": "cpu", "index": 0}))
+def jobs(server: Server, recorded: Cell) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Two that ran at once: one trained a policy on it, the other was accepted, because there are rows for a batch, and
+    failed in its worker, because half of them are held out."""
+    rows = server.api.get(f"/dataset/{recorded.dataset}")["frames"]
+    trained = submit(server.api, recorded, device={"type": "cpu", "index": 0})
+    failed = submit(server.api, recorded, batch_size=rows - 5)
+    return ended(server.api, trained), ended(server.api, failed)
+
+
+@pytest.fixture(scope="session")
+def trained(jobs: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
+    return jobs[0]
+
+
+@pytest.fixture(scope="session")
+def failed(jobs: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
+    return jobs[1]
 
 
 @pytest.fixture
