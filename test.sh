@@ -15,6 +15,8 @@ More words go to pytest: ./test.sh quick -k recording
 TEXT
 }
 
+INTERRUPTED=2 # pytest's exit code for Ctrl-C
+
 say() { printf '%s\n' "$*" >&2; }
 
 # Runs a stage, says how long it took, and ends the run if it fails.
@@ -71,21 +73,52 @@ stage "shell" .venv/bin/shellcheck run.sh test.sh .ci/run
 stage "walls" .venv/bin/lint-imports --no-logo
 stage "types" .venv/bin/mypy
 
-# What has no server of its own runs side by side; what measures a whole server has the machine to itself. The last part
-# runs in this process: pytest's summary, time included, is the last that is said, and its exit code is ours.
-beside=(-n auto --maxprocesses 4 --dist worksteal)
-if [ "$mode" = quick ] && [ $# -eq 0 ]; then
-  say "== tests"
-  exec .venv/bin/python -m pytest "${beside[@]}" "${only[@]}"
-elif [ $# -eq 0 ]; then
-  stage "tests" .venv/bin/python -m pytest "${beside[@]}" "${only[@]}" tests/unit tests/integration
-  if [ "$mode" = long ]; then
-    on_postgresql=(tests/e2e/test_{bad_input,curation,durability,http,live,recording}.py)
-    stage "tests with a server on PostgreSQL" \
-      env TEST_DATABASE=postgresql .venv/bin/python -m pytest -m "not long" "${on_postgresql[@]}"
+pytest=(.venv/bin/python -m pytest "${only[@]}")
+without_server=("${pytest[@]}" -n auto --maxprocesses 4 --dist worksteal tests/unit tests/integration)
+
+# Tests with a server measure what people wait for, one after the other, and leave a third of two cores idle. What the
+# others do in the meantime is told when those are through.
+begin_beside() {
+  output=$(mktemp)
+  set -m # a group of its own, so that we can end all of it
+  nice -n 19 "$@" >"$output" 2>&1 &
+  beside=$!
+  set +m
+  trap leave EXIT
+}
+
+leave() {
+  if kill -INT -- "-$beside" 2>/dev/null; then
+    timeout 20 tail -f --pid="$beside" /dev/null || kill -TERM -- "-$beside"
   fi
-  say "== tests with a server"
-  exec .venv/bin/python -m pytest "${only[@]}" tests/e2e
+  rm -f "$output"
+}
+
+end_beside() {
+  tail -n +1 -f --pid="$beside" "$output"
+  wait "$beside"
+}
+
+if [ $# -gt 0 ]; then
+  say "== tests"
+  exec "${pytest[@]}" "$@"
+elif [ "$mode" = quick ]; then
+  say "== tests"
+  exec "${without_server[@]}"
+elif [ "$mode" = long ]; then
+  # The big ones without a server measure too.
+  stage "tests" "${without_server[@]}"
+  on_postgresql=(tests/e2e/test_{bad_input,curation,durability,http,live,recording}.py)
+  stage "tests with a server on PostgreSQL" \
+    env TEST_DATABASE=postgresql .venv/bin/python -m pytest -m "not long" "${on_postgresql[@]}"
+  stage "tests with a server" "${pytest[@]}" tests/e2e
+else
+  failed=0
+  begin_beside "${without_server[@]}"
+  say "== tests with a server, the others beside them"
+  "${pytest[@]}" tests/e2e || failed=$?
+  [ "$failed" -ne "$INTERRUPTED" ] || exit "$failed"
+  say "== tests without a server"
+  end_beside || failed=$?
+  exit "$failed"
 fi
-say "== tests"
-exec .venv/bin/python -m pytest "${only[@]}" "$@"
