@@ -1,11 +1,13 @@
-"""Ray's own two processes on this machine: without them nothing answers any more, and nothing ends in order."""
+"""Ray's own processes on this machine. Without two of them nothing answers any more, and nothing ends in order."""
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 
-NAMES = ("gcs_server", "raylet")
+NEEDED = ("gcs_server", "raylet")
+BESIDE = ("monitor.py", "dashboard.py", "log_monitor.py")
 LOOK_S = 1.0
 
 
@@ -13,16 +15,17 @@ class Core:
     """Those that this process has started; none where it joined a cluster."""
 
     def __init__(self) -> None:
-        family = psutil.Process().children(recursive=True)
-        self._processes = {each.name(): each for each in family if each.name() in NAMES}
+        named = ((_name(each), each) for each in psutil.Process().children())
+        self._processes = {name: each for name, each in named if name is not None}
 
     def lost(self) -> str | None:
-        """The name of the first that has ended."""
-        return next((name for name, each in self._processes.items() if not _lives(each)), None)
+        """The name of the first that has ended of those that are needed."""
+        return next((name for name, each in self._processes.items() if name in NEEDED and not _lives(each)), None)
 
     def is_whole(self) -> bool:
-        """Whether both are there."""
-        return len(self._processes) == len(NAMES) and self.lost() is None
+        """Whether all of them are there. Told to end, those that are needed soon answer nobody, and yet stay a while;
+        the others go at once."""
+        return set(self._processes) == {*NEEDED, *BESIDE} and all(map(_lives, self._processes.values()))
 
     def wait(self) -> str:
         """Until one has ended: its name."""
@@ -34,6 +37,15 @@ class Core:
         """Take a step of an end in order, which there is no other end of than with Ray."""
         if self.lost() is None:
             step()
+
+
+def _name(process: psutil.Process) -> str | None:
+    """The program's that it runs, if that is one of Ray's own; None of one that has just ended too."""
+    try:
+        words = process.cmdline()[:3]  # Python, perhaps with an option, and its script
+    except psutil.NoSuchProcess:
+        return None
+    return next((name for word in words if (name := Path(word).name) in (*NEEDED, *BESIDE)), None)
 
 
 def _lives(process: psutil.Process) -> bool:
