@@ -92,7 +92,7 @@ def leave(connection: Connection, scope: str, key: str) -> None:
     connection.execute(table.update().where(*held).values(held_until=_now()))
 
 
-def let_go(connection: Connection, scope: str, key: str) -> None:
+def forget(connection: Connection, scope: str, key: str) -> None:
     """The command was refused: the key may come again, as if it never had."""
     connection.execute(delete(table).where(table.c.scope == scope, table.c.key == key, table.c.status.is_(None)))
 

@@ -240,9 +240,9 @@ class Log:
         """The command may have been carried out: who repeats it need not wait."""
         await self._of_keys(lambda connection: answers.leave(connection, scope, key))
 
-    async def let_go_key(self, scope: str, key: str) -> None:
+    async def forget_key(self, scope: str, key: str) -> None:
         """The command was refused, so its key may come again."""
-        await self._of_keys(lambda connection: answers.let_go(connection, scope, key))
+        await self._of_keys(lambda connection: answers.forget(connection, scope, key))
 
     async def forget_old_keys(self) -> None:
         await self._written(answers.forget_old)

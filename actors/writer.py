@@ -23,7 +23,6 @@ from projections import database, tables
 Room = Callable[[], AbstractContextManager[None]]
 _TABLE_LOCK = f"LOCK TABLE {tables.events.name} IN EXCLUSIVE MODE; NOTIFY {tables.events.name}"
 """The notice is heard after the commit, and only then; who finds nothing new goes on waiting."""
-_FULL = ("disk is full", "no space", "could not extend file")
 
 logger = logging.getLogger(__name__)
 
@@ -145,8 +144,8 @@ def _busy() -> LogBusy:
 
 def _operational(error: Exception) -> GetiActionError:
     said = str(getattr(error, "orig", error)).lower()
-    if any(sign in said for sign in _FULL):
-        return StorageFull("The disk that holds the database is full; free some space, then try again.")
+    if database.is_full(getattr(error, "orig", error)):
+        return StorageFull(database.FULL)
     if "lock" in said or "timeout" in said:
         return _busy()
     logger.error("the database failed", exc_info=error)

@@ -18,7 +18,7 @@ from sqlalchemy import URL, Connection, Engine, RootTransaction, create_engine, 
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, StaticPool
 
-from domain.errors import DatabaseDamaged, Invalid, LogBusy
+from domain.errors import DatabaseDamaged, GetiActionError, Invalid, LogBusy, StorageFull, Unavailable
 from settings import PROJECT
 
 BUSY_TIMEOUT_MS = 5000
@@ -28,6 +28,9 @@ BUSY_S = 1.0
 BEGIN = "begin_with"
 _DAMAGED = ("XX001", "XX002")
 """PostgreSQL's words for data and indexes that are broken."""
+_PASSES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+_FULL_SIGNS = ("disk is full", "no space", "could not extend file")
+FULL = "The disk that holds the database is full; free some space, then try again."
 # A writer that stops with the lock in its hands (suspended, cut off) is put out, and delays the others no longer.
 POSTGRESQL_OPTIONS = "-c lock_timeout=5s -c idle_in_transaction_session_timeout=4s"
 POOL: dict[str, Any] = {"pool_size": 8, "max_overflow": 24}
@@ -55,6 +58,22 @@ def damage(error: Exception) -> DatabaseDamaged | None:
         "be read (geti-action export-log) into a new database (DATABASE_URL; geti-action import-log), or, where that "
         "is refused, restore a backup into one."
     )
+
+
+def trouble(error: Exception) -> GetiActionError | None:
+    """What an error of the database that may pass means to who reads it: StorageFull, or Unavailable; else None."""
+    import psycopg  # which a process that has SQLite never needs
+
+    said = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    if is_full(said):
+        return StorageFull(FULL)
+    passes = getattr(said, "sqlite_errorcode", 0) & 0xFF in _PASSES or isinstance(said, psycopg.OperationalError)
+    return Unavailable("The database does not answer; try again. The server's log says more.") if passes else None
+
+
+def is_full(said: BaseException) -> bool:
+    """Whether a driver says that there is no room on the disk."""
+    return any(sign in str(said).lower() for sign in _FULL_SIGNS)
 
 
 def engine(url: str, pooled: bool = False) -> Engine:

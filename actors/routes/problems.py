@@ -136,10 +136,11 @@ async def _http(request: Request, error: Exception) -> Response:
 
 async def _database(request: Request, error: Exception) -> Response:
     """A GET's: commands are told by the log's writer."""
-    damage = database.damage(error)
-    if damage is None:
+    told = database.damage(error) or database.trouble(error)
+    if told is None:
         raise error
-    return render_error(request, damage)
+    logger.warning("the database failed: %s", error)
+    return render_error(request, told)
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

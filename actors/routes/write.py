@@ -195,7 +195,7 @@ class Write:
         except GetiActionError as error:
             is_unsure = isinstance(error, Unavailable) and error.passes
             with suppress(LogBusy):  # then it is free a few seconds later
-                await (log.leave_key if is_unsure else log.let_go_key)(self.scope, self.key)
+                await (log.leave_key if is_unsure else log.forget_key)(self.scope, self.key)
             raise
         finally:
             beat.cancel()

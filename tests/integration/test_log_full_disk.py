@@ -93,7 +93,7 @@ async def test_a_delete_may_come_with_a_key_on_a_full_disk(disk: Path, log: Log)
     answer = await log.remember(Once("POST", "key", "", 200, lambda _: "gone"), doomed.version)
     assert log.answered("POST", "key", "") == answer
     await log.hold_key("POST", "other", "")
-    await log.let_go_key("POST", "other")
+    await log.forget_key("POST", "other")
     assert log.answered("POST", "other", "") is None
     assert free(disk) < ROOM
 

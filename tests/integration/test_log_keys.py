@@ -69,14 +69,14 @@ async def test_the_answer_ends_the_hold(log: Log, clock: Clock) -> None:
 async def test_a_refused_command_leaves_nothing(log: Log, clock: Clock) -> None:
     before = contents(log)
     await log.hold_key(*KEY)
-    await log.let_go_key(*KEY[:2])
+    await log.forget_key(*KEY[:2])
     assert contents(log) == before
     assert log.answered(*KEY) is None
 
 
 async def test_letting_go_does_not_forget_an_answer(log: Log, clock: Clock) -> None:
     answer = await log.remember(Once(*KEY, status=202, render=said), 3)
-    await log.let_go_key(*KEY[:2])
+    await log.forget_key(*KEY[:2])
     assert log.answered(*KEY) == answer
 
 
@@ -100,7 +100,7 @@ async def test_a_key_of_a_command_that_may_have_been_carried_out_is_taken_over_a
 
 async def test_a_key_that_was_refused_or_forgotten_begins_anew(log: Log, clock: Clock) -> None:
     known = [await log.hold_key(*KEY)]
-    for forget in (lambda: log.let_go_key(*KEY[:2]), log.forget_old_keys):
+    for forget in (lambda: log.forget_key(*KEY[:2]), log.forget_old_keys):
         clock.pass_by(KEPT + timedelta(seconds=1))
         await forget()
         known.append(await log.hold_key(*KEY))
