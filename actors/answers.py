@@ -49,13 +49,14 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Once:
-    """An Idempotency-Key within its scope. ``render`` makes the answer's body inside the transaction."""
+    """An Idempotency-Key within its scope. ``render`` makes the answer's body inside the transaction, of the version
+    that the command has led to."""
 
     scope: str
     key: str
     body_sha256: str
     status: int
-    render: Callable[[Connection], Any]
+    render: Callable[[Connection, int], Any]
 
 
 def find(connection: Connection, scope: str, key: str, body_sha256: str) -> Answer | None:
@@ -99,7 +100,7 @@ def forget(connection: Connection, scope: str, key: str) -> None:
 
 def remember(connection: Connection, once: Once, version: int, position: int) -> Answer:
     """Make the answer and keep it."""
-    answer = Answer(once.status, once.render(connection), version, position)
+    answer = Answer(once.status, once.render(connection, version), version, position)
     kept = {"status": once.status, "answer": {"version": version, "body": answer.body}, "position": position}
     _put(connection, once.scope, once.key, once.body_sha256, rfc3339(_now()), **kept)
     return answer

@@ -45,7 +45,8 @@ AGGREGATES: tuple[type[Aggregate], ...] = (
 KINDS: dict[str, type[Aggregate]] = {aggregate.kind: aggregate for aggregate in AGGREGATES}
 PAGE = 1000
 _NEWEST = select(func.max(tables.events.c.id))
-_NEWEST_SQL = str(_NEWEST)
+_PARKED = select(func.min(tables.positions.c.position)).where(tables.positions.c.parked_reason.is_not(None))
+_POSITIONS_SQL = str(select(_NEWEST.scalar_subquery(), _PARKED.scalar_subquery()))
 
 logger = logging.getLogger(__name__)
 
@@ -137,11 +138,21 @@ class Log:
             return [(row.id, decoder.decode(*row)) for row in connection.execute(query)]
 
     def position(self) -> int:
-        """The position of the newest event; 0 in an empty log. Every GET asks for it, so it goes past SQLAlchemy and
-        without a transaction: a fifth of the time on SQLite, one way to PostgreSQL instead of three."""
+        """The position of the newest event; 0 in an empty log."""
+        return self._positions()[0]
+
+    def shown_position(self) -> int:
+        """Up to where every table shows the log: all of it, or less while a view is parked."""
+        newest, parked = self._positions()
+        return newest if parked is None else min(newest, parked)
+
+    def _positions(self) -> tuple[int, int | None]:
+        """Of the newest event, and of the view that is parked longest. Every GET asks for them, so it goes past
+        SQLAlchemy and without a transaction: a fifth of the time on SQLite, one way to PostgreSQL instead of three."""
         with closing(self.engine.raw_connection()) as connection, closing(connection.cursor()) as cursor:
-            cursor.execute(_NEWEST_SQL)
-            return (cursor.fetchone() or (None,))[0] or 0
+            cursor.execute(_POSITIONS_SQL)
+            newest, parked = cursor.fetchone() or (None, None)
+            return newest or 0, parked
 
     def holders(self, key: str) -> list[tuple[type[Aggregate], UUID]]:
         """The aggregates that hold a claim."""

@@ -1,5 +1,5 @@
-"""``X-Log-Position`` on every answer of the API: what it shows holds all that the log had there, perhaps more. A plain
-ASGI middleware, for errors have it too."""
+"""``X-Log-Position`` on every answer of the API: what it shows holds all that the log had there, perhaps more; while a
+view is parked, that is where it stopped. A plain ASGI middleware, for errors have it too."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -40,6 +40,6 @@ def _newest(scope: Scope) -> int | None:
     log = gateway.log
     try:
         with log.failures():
-            return int(log.position())
+            return log.shown_position()
     except GetiActionError:
         return None

@@ -86,10 +86,9 @@ class Write:
     async def create(self, aggregate: Aggregate, read: Read) -> Response:
         """201 with the new resource; 200 when the same create came before."""
         self.must_be_new()
-        read = _shown(read, aggregate.id)
         async with self._unless_answered():
-            made, ack = await self.gateway.create(aggregate, self._once(201, read))
-        return self._reply(ack, 201 if made else 200, read)
+            made, ack = await self.gateway.create(aggregate, self._once(201, read, aggregate.id))
+        return self._reply(ack, 201 if made else 200, read, aggregate.id)
 
     @carried_through
     async def change[A: Aggregate](
@@ -108,19 +107,19 @@ class Write:
         self, kind: type[A], id: UUID, decision: Callable[[A], object], project_id: UUID | None = None
     ) -> Response:
         """204; the same again is 404, unless it comes with the same Idempotency-Key."""
-        once = self._once(204, lambda _: None)
+        once = self._once(204, _nothing)
         async with self._unless_answered():
             ack = await self.gateway.change(
                 kind, id, decision, project_id=project_id, if_match=self.if_match, once=once
             )
-        return self._reply(ack, 204, lambda _: None)
+        return self._reply(ack, 204, _nothing)
 
     @carried_through
     async def delete_project(self, id: UUID) -> Response:
         """204; everything in the project goes with it."""
         async with self._unless_answered():
-            ack = await self.gateway.delete_project(id, if_match=self.if_match, once=self._once(204, lambda _: None))
-        return self._reply(ack, 204, lambda _: None)
+            ack = await self.gateway.delete_project(id, if_match=self.if_match, once=self._once(204, _nothing))
+        return self._reply(ack, 204, _nothing)
 
     async def command(self, kind: type[Aggregate], id: UUID, method: str, *args: Any, **how: Any) -> Any:
         """Gateway.ask, as If-Match allows."""
@@ -152,7 +151,7 @@ class Write:
         or the key forgotten."""
         async with self._key_held() as held:
             id = chosen or (uuid5(NAMESPACE_URL, f"{self.scope} {self.key} {held.since}") if held else uuid4())
-            return await self._carried_out(status, partial(command, id), _shown(read(id), id))
+            return await self._carried_out(status, partial(command, id), read(id), id=id)
 
     async def _carried_out(
         self,
@@ -160,10 +159,11 @@ class Write:
         command: Callable[[], Awaitable[Any]],
         read: Read | None,
         version: Callable[[], int] = lambda: 0,
+        id: UUID | None = None,
     ) -> Response:
         said = await command()
         with self.gateway.log.engine.connect() as connection:
-            body = said if read is None else _shown(read)(connection)
+            body = said if read is None else _shown(connection, read, 0, id)
         reached = body.version if isinstance(body, Found) else version()
         answer = Answer(status, body, reached, self.gateway.log.position())
         if once := self._once(status, lambda _: body):
@@ -200,30 +200,37 @@ class Write:
         finally:
             beat.cancel()
 
-    def _once(self, status: int, read: Read) -> Once | None:
-        return Once(self.scope, self.key, self.body_sha256, status, _shown(read)) if self.key else None
+    def _once(self, status: int, read: Read, id: UUID | None = None) -> Once | None:
+        def body(connection: Connection, version: int) -> Any:
+            return _shown(connection, read, version, id)
 
-    def _reply(self, ack: Ack, status: int, read: Read) -> Response:
+        return Once(self.scope, self.key, self.body_sha256, status, body) if self.key else None
+
+    def _reply(self, ack: Ack, status: int, read: Read, id: UUID | None = None) -> Response:
         if ack.answer is not None:
             return render(ack.answer)
         with self.gateway.log.engine.connect() as connection:
-            return render(Answer(status, _shown(read)(connection), ack.version, ack.position))
+            return render(Answer(status, _shown(connection, read, ack.version, id), ack.version, ack.position))
 
 
-def _shown(read: Read, id: UUID | None = None) -> Read:
-    """``read``, but for a thing that is in the log and not in the tables, because its view is parked: then words, and
-    its ``id`` where only we know that."""
+def _nothing(connection: Connection) -> None:
+    return None
 
-    def shown(connection: Connection) -> Any:
-        try:
-            return read(connection)
-        except NotFound:
-            if not (hint := fold.hint(connection)):
-                raise
-            named = {} if id is None else {"id": str(id)}
-            return named | {"detail": f"It is done, but it cannot be shown: {hint}"}
 
-    return shown
+def _shown(connection: Connection, read: Read, version: int, id: UUID | None) -> Any:
+    """What ``read`` finds; but for a thing that the tables lack, or have as it was before this ``version``, because
+    their view is parked: then words, and its ``id`` where only we know that."""
+    try:
+        found = read(connection)
+    except NotFound:
+        if not (hint := fold.hint(connection)):
+            raise
+    else:
+        is_old = isinstance(found, Found) and found.version < version
+        if not (is_old and (hint := fold.hint(connection))):
+            return found
+    named = {} if id is None else {"id": str(id)}
+    return named | {"detail": f"It is done, but it cannot be shown: {hint}"}
 
 
 async def in_turn[T](look: Callable[[], Awaitable[T]]) -> T:

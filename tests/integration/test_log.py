@@ -194,7 +194,7 @@ async def test_what_is_let_go_can_be_had(log: Log) -> None:
 
 
 def once(key: str, project: Project, body: str = "body") -> Once:
-    def render(connection: Connection) -> Any:
+    def render(connection: Connection, version: int) -> Any:
         return queries.project(connection, project.id)
 
     return Once("POST /api/projects", key, body, 201, render)

@@ -44,7 +44,7 @@ def creation(number: int) -> tuple[Project, Once]:
     """The project and the key that request ``number`` is about; the same in every process."""
     id = uuid5(NAMESPACE, str(number))
 
-    def render(connection: Connection) -> Any:
+    def render(connection: Connection, version: int) -> Any:
         return queries.project(connection, id)
 
     return Project.create(id, CreateProject(name=f"{number}"), AT), Once(

@@ -90,7 +90,7 @@ async def test_a_delete_may_come_with_a_key_on_a_full_disk(disk: Path, log: Log)
     assert isinstance(await log.hold_key("POST", "key", ""), Held)
     doomed.delete(AT)
     await log.append(doomed)
-    answer = await log.remember(Once("POST", "key", "", 200, lambda _: "gone"), doomed.version)
+    answer = await log.remember(Once("POST", "key", "", 200, lambda *_: "gone"), doomed.version)
     assert log.answered("POST", "key", "") == answer
     await log.hold_key("POST", "other", "")
     await log.forget_key("POST", "other")

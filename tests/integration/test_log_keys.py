@@ -44,7 +44,7 @@ def log(database_url: str) -> Iterator[Log]:
     made.close()
 
 
-def said(connection: Connection) -> str:
+def said(connection: Connection, version: int) -> str:
     return "done"
 
 

@@ -69,7 +69,7 @@ async def test_what_a_repeated_key_did_not_write_is_not_kept(log: Log) -> None:
     """Both decided on the same version: the second gets the first's answer, and nothing of its own becomes of it."""
     project = new_project()
     await grow(log, project, EVERY - 2)
-    once = Once("PUT /api/projects/1", "key", "", 200, lambda _: "renamed")
+    once = Once("PUT /api/projects/1", "key", "", 200, lambda *_: "renamed")
     first, second = log.load(Project, project.id), log.load(Project, project.id)
     first.update(UpdateProject(name="first"), AT)
     assert (await log.append(first, once=once)).answer == (await _renamed_twice(log, second, once)).answer

@@ -16,6 +16,7 @@ from actors import gateway
 from actors.log import Log
 from actors.rebuild import rebuild
 from actors.routes import problems, system
+from actors.routes.position import LogPosition
 from domain.aggregate import DomainEvent
 from domain.camera import Camera, SimulatedCamera
 from domain.project import Project
@@ -93,6 +94,7 @@ def client(log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncCl
     monkeypatch.setattr(system, "settings", lambda: Settings(storage_dir=tmp_path))
     app = FastAPI()
     problems.install(app)
+    app.add_middleware(LogPosition)
     for router in (*projections.routes.routers, *actors.routes.routers):
         app.include_router(router)
     app.state.engine, app.state.gateway = log.engine, gateway.Gateway(log)
@@ -204,7 +206,9 @@ async def test_what_a_client_is_told_while_a_view_is_parked(
     lab = (await client.post("/api/projects", json={"name": "lab"})).json()["id"]
     assert (await client.get("/api/health")).json()["problems"] == []
 
-    cameras, at = f"/api/projects/{lab}/cameras", log.position()
+    cameras = f"/api/projects/{lab}/cameras"
+    old = (await client.post(cameras, json={"name": "old", "driver": "simulated"})).json()
+    at = log.position()
     body = {"name": "poison", "driver": "simulated"}
     made = await client.post(cameras, json=body, headers=key)
     assert (made.status_code, made.headers["ETag"], made.headers["X-Log-Position"]) == (201, '"1"', str(log.position()))
@@ -216,7 +220,17 @@ async def test_what_a_client_is_told_while_a_view_is_parked(
     assert repeated.status_code == (201 if key else 200)
     assert repeated.json() == made.json()
 
-    assert (await client.get(cameras)).json() == []
+    renamed = {"name": "new", "driver": "simulated"}
+    for _ in range(2):  # the second time as the first, with a key
+        changed = await client.put(
+            f"{cameras}/{old['id']}", json=renamed, headers=key | {"If-Match": '"1"'} if key else {}
+        )
+        assert (changed.status_code, changed.headers["ETag"]) == (200, '"2"')
+        assert changed.json()["detail"].startswith("It is done, but it cannot be shown: the tables lack")
+
+    listed = await client.get(cameras)
+    assert listed.json() == [old]
+    assert listed.headers["X-Log-Position"] == str(poison - 1)  # as far as it is shown
     missed = await client.get(f"{cameras}/{id}")
     assert (missed.status_code, missed.json()["error_code"]) == (404, "camera_not_found")
     assert "(cameras); /api/health says why" in missed.json()["detail"]
