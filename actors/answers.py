@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, exists, select
 
-from domain.errors import KeyReused, Unavailable
+from domain.errors import DatabaseDamaged, KeyReused, Unavailable
 from projections import statements
 from projections.statements import Query, Row
 from projections.tables import events, rfc3339
@@ -117,19 +117,49 @@ def forget_lost(connection: Connection) -> None:
     connection.execute(delete(table).where(table.c.position > 0, ~is_there))
 
 
+def unreadable(connection: Connection) -> int:
+    """How many keys are damaged, so that nobody can say what their requests were answered."""
+    return sum(not _is_readable(connection, *each) for each in connection.execute(select(table.c.scope, table.c.key)))
+
+
+def _is_readable(connection: Connection, scope: str, key: str) -> bool:
+    try:
+        (row,) = _KNOWN.rows(connection, scope=scope, key=key)
+        _answer(row)
+    except InProgress:
+        return True
+    except (DatabaseDamaged, ValueError):
+        return False
+    return True
+
+
 def _row(connection: Connection, scope: str, key: str, body_sha256: str) -> Row | None:
-    rows = _KNOWN.rows(connection, scope=scope, key=key)
+    try:
+        rows = _KNOWN.rows(connection, scope=scope, key=key)
+    except ValueError as error:  # it is no JSON
+        raise _damaged() from error
     if rows and rows[0]["body_sha256"] != body_sha256:
         raise KeyReused("This Idempotency-Key came before with another body; use a new key for a new request.")
     return rows[0] if rows else None
 
 
 def _answer(row: Row) -> Answer | None:
-    if row["status"] is not None:
-        return Answer(row["status"], row["answer"]["body"], row["answer"]["version"], row["position"])
-    if row["held_until"] > rfc3339(_now()):
+    try:
+        if row["status"] is not None:
+            return Answer(row["status"], row["answer"]["body"], row["answer"]["version"], int(row["position"]))
+        is_held = row["held_until"] > rfc3339(_now())
+    except (LookupError, TypeError, ValueError) as error:
+        raise _damaged() from error
+    if is_held:
         raise InProgress("The first request with this Idempotency-Key is still being carried out; ask again.")
     return None
+
+
+def _damaged() -> DatabaseDamaged:
+    return DatabaseDamaged(
+        "The answer that was kept for this Idempotency-Key is damaged. Ask how it stands, for the command may have "
+        "been carried out; then use a new key. geti-action check-log tells what else is wrong."
+    )
 
 
 def _put(connection: Connection, scope: str, key: str, body_sha256: str, created_at: str, **known: Any) -> None:

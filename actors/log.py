@@ -4,7 +4,7 @@ This is the one place that knows recorders; whose turn it is to write is actors/
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -46,7 +46,8 @@ KINDS: dict[str, type[Aggregate]] = {aggregate.kind: aggregate for aggregate in 
 PAGE = 1000
 _NEWEST = select(func.max(tables.events.c.id))
 _PARKED = select(func.min(tables.positions.c.position)).where(tables.positions.c.parked_reason.is_not(None))
-_POSITIONS_SQL = str(select(_NEWEST.scalar_subquery(), _PARKED.scalar_subquery()))
+_NEWEST_SQL = str(_NEWEST)
+_SHOWN_SQL = str(select(_NEWEST.scalar_subquery(), _PARKED.scalar_subquery()))
 
 logger = logging.getLogger(__name__)
 
@@ -139,20 +140,21 @@ class Log:
 
     def position(self) -> int:
         """The position of the newest event; 0 in an empty log."""
-        return self._positions()[0]
+        newest = self._one_row(_NEWEST_SQL)[0]
+        return newest or 0
 
     def shown_position(self) -> int:
         """Up to where every table shows the log: all of it, or less while a view is parked."""
-        newest, parked = self._positions()
-        return newest if parked is None else min(newest, parked)
+        newest, parked = self._one_row(_SHOWN_SQL)
+        return (newest or 0) if parked is None else min(newest or 0, parked)
 
-    def _positions(self) -> tuple[int, int | None]:
-        """Of the newest event, and of the view that is parked longest. Every GET asks for them, so it goes past
-        SQLAlchemy and without a transaction: a fifth of the time on SQLite, one way to PostgreSQL instead of three."""
+    def _one_row(self, statement: str) -> Sequence[int | None]:
+        """Every GET asks, so it goes past SQLAlchemy and without a transaction: a fifth of the time on SQLite, one way
+        to PostgreSQL instead of three."""
         with closing(self.engine.raw_connection()) as connection, closing(connection.cursor()) as cursor:
-            cursor.execute(_POSITIONS_SQL)
-            newest, parked = cursor.fetchone() or (None, None)
-            return newest or 0, parked
+            cursor.execute(statement)
+            row: Sequence[int | None] = cursor.fetchone() or (None, None)
+            return row
 
     def holders(self, key: str) -> list[tuple[type[Aggregate], UUID]]:
         """The aggregates that hold a claim."""

@@ -117,8 +117,17 @@ def _seed_model() -> None:
 def init_db() -> None:
     """Make or update the tables of DATABASE_URL."""
     from actors.care.opening import open_database
+    from projections import database, schema
 
-    open_database(settings().database_url, settings().storage_dir, say.print)
+    url = settings().database_url
+    open_database(url, settings().storage_dir, say.print)
+    with database.engine(url).connect() as connection:
+        wrong = schema.differences(connection)
+    for each in wrong:
+        out.print(f"The tables are not what they should be: {each}.")
+    if wrong:
+        out.print("geti-action check-log tells what to do.")
+        raise typer.Exit(1)
     out.print("The tables are up to date.")
 
 

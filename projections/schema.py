@@ -4,11 +4,13 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any, Literal
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Column, Connection, Numeric, inspect, text
+from sqlalchemy_utils import UUIDType
 
 from domain.errors import Conflict, NotFound
-from projections import database
+from projections import database, tables
 
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 HEAD = "0005"
@@ -16,6 +18,13 @@ HEAD = "0005"
 anew from the log before the server serves."""
 
 Before = Callable[[Connection, str], object]
+
+
+_TRIGGERS = {
+    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger'",
+    "postgresql": "SELECT tgname FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid "
+    "WHERE NOT tgisinternal AND relnamespace = current_schema()::regnamespace",
+}
 
 
 def _nothing_before(connection: Connection, revision: str) -> None:
@@ -59,15 +68,57 @@ def check(url: str) -> None:
         raise Conflict("The tables are not this release's: start its server once, or run geti-action init-db, first.")
 
 
+def missing_tables(connection: Connection) -> list[str]:
+    """Those that every release since the newest revision has, and this database lacks."""
+    return sorted(set(tables.metadata.tables) - set(inspect(connection).get_table_names()))
+
+
+def differences(connection: Connection) -> list[str]:
+    """What is not as the revisions have made it, in words. Rules that only an index keeps, that one version of a thing
+    is there once for example, hold no longer where it is gone."""
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    context = MigrationContext.configure(connection, opts={"compare_type": differs})
+    found = [_words(difference) for difference in compare_metadata(context, tables.metadata)]
+    triggers = connection.scalars(text(_TRIGGERS[connection.dialect.name]))
+    return [*found, *(f"trigger {name} is none of ours" for name in triggers)]
+
+
+def _words(difference: Any) -> str:
+    """One of Alembic's: what would have to be done, (verb, thing) or (verb, schema, table, column), or a list of what
+    is to be changed of a column."""
+    if isinstance(difference, list):
+        _, _, table, column, *_ = difference[0]
+        return f"column {column} of {table} is not what it should be"
+    verb, *_, thing = difference
+    what, _, kind = verb.partition("_")
+    of = f" of {difference[2]}" if kind == "column" else ""
+    return f"{kind} {thing.name}{of} is {'missing' if what == 'add' else 'none of ours'}"
+
+
+def differs(_context: Any, inspected: Column[Any], declared: Column[Any], *_types: Any) -> Literal[False] | None:
+    """Alembic's ``compare_type``. SQLite reads the recorder's BINARY(16) back as a number; None leaves the comparison
+    to Alembic."""
+    lost = isinstance(declared.type, UUIDType) and isinstance(inspected.type, Numeric)
+    return False if lost else None
+
+
 def _revision(url: str) -> str | None:
-    """Which revision the database is at; None before the first."""
+    """Which revision the database is at; None before the first. Raises Conflict when it does not say."""
     engine = database.engine(url)
     try:
         with engine.connect() as connection:
-            if not inspect(connection).has_table("alembic_version"):
-                return None
-            revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
-            return revision
+            inspector = inspect(connection)
+            found: str | None = None
+            if inspector.has_table("alembic_version"):
+                found = connection.scalar(text("SELECT version_num FROM alembic_version"))
+            if found is None and inspector.has_table(tables.events.name):
+                raise Conflict(
+                    "The database has a log, but does not say of which release it is: alembic_version is empty. If it "
+                    "is this one's: .venv/bin/alembic stamp head, and geti-action check-log tells what else is wrong."
+                )
+            return found
     finally:
         engine.dispose()
 

@@ -11,12 +11,13 @@ from uuid import UUID
 
 from sqlalchemy import Connection, func, select, text
 
-from actors import codec
+from actors import answers, codec
 from actors.care import losses, rows
 from actors.care.replay import replay
 from actors.codec import Damaged, Unreadable
 from actors.log import Log
 from actors.rebuild import ALL, Told
+from projections import schema, tables
 from projections.fold import Recorded, standings
 from projections.fresh import Fresh
 from projections.tables import events, snapshots
@@ -50,6 +51,7 @@ class _Checker:
         self._is_readable = True
         self._position = 0
         self._rows_are_traces = False
+        self._missing = set[str]()
         self._following = codec.Following()
         with connection.begin():
             if connection.dialect.name == "postgresql":  # whoever reads the findings may take his time
@@ -58,6 +60,9 @@ class _Checker:
 
     def findings(self, told: Told) -> Iterator[Finding]:
         yield from self._file()
+        yield from self._schema()
+        if tables.events.name in self._missing:
+            return
         position = self._log.position()
         while self._position < position:
             with self._connection.begin():
@@ -68,9 +73,12 @@ class _Checker:
             while self._position < newest:
                 yield from self._events(newest)
             yield from self._order()
+            if self._missing:
+                return
             yield from self._end()
             yield from self._tables() if self._is_readable else ()
             yield from self._snapshots()
+            yield from self._answers()
         if not self._is_readable:
             yield Finding("Claims and views were not compared", "mend the log first, then check again")
 
@@ -81,6 +89,13 @@ class _Checker:
                 found = " ".join(self._connection.execute(text("PRAGMA integrity_check(1)")).scalars())
             if found != "ok":
                 yield Finding(f"The database file is damaged: {' '.join(found.split())}", f"{MOVE}; or {RESTORE}")
+
+    def _schema(self) -> Iterator[Finding]:
+        """Whether the tables are what the revisions have made: what keeps two owners of a thing apart is an index."""
+        with self._log.engine.connect() as connection:  # without our tables for comparing
+            self._missing = set(schema.missing_tables(connection))
+            for what in schema.differences(connection):
+                yield Finding(f"The tables are not what they should be: {what}", MOVE)
 
     @contextmanager
     def _one_moment(self) -> Iterator[None]:
@@ -151,6 +166,11 @@ class _Checker:
             elif not is_right:
                 what = f"The snapshot of {id} at its version {version} is not what its events make"
                 yield Finding(what, "geti-action rebuild")
+
+    def _answers(self) -> Iterator[Finding]:
+        if damaged := answers.unreadable(self._connection):
+            what = f"The answers to {damaged} Idempotency-Keys are damaged, so their requests cannot be repeated"
+            yield Finding(what, "wait a day, for so long they are kept; or, to lose none, " + RESTORE)
 
     def _newest_of(self, id: UUID) -> int:
         """The version of an aggregate that the log leads to; 0 when it knows nothing of it."""

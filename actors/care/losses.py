@@ -20,13 +20,14 @@ from actors.codec import Unreadable
 from actors.log import Log
 from domain.aggregate import Release
 from domain.errors import GetiActionError
-from projections import database, tables
+from projections import database, schema, tables
 from projections.fold import standings
 from projections.tables import claims, events, idempotency, positions
 from projections.views import VIEWS
 
 RESTORE = "restore an older backup into a new database"
 _REMEMBERED = [select(func.max(table.c.position)) for table in (positions, idempotency, claims)]
+_FOLLOW = (claims, *(table for view in VIEWS.values() for table in view.tables))
 _BATCH = 1_000
 _LAST = (
     select(events.c.originator_id, func.max(events.c.originator_version).label("version"))
@@ -115,12 +116,17 @@ def _not_whole(what: str, todo: str) -> NotWhole:
 
 
 def _forgotten(connection: Connection) -> Iterator[str]:
-    """What others remember and the log does not know."""
+    """What others remember and the log does not know; of others that are not all there any more, only those ask."""
+    if missing := schema.missing_tables(connection):
+        for table in _FOLLOW:
+            if table.name not in missing and (position := _scalar(connection, _position_without_event(table))):
+                yield _told(position, table)
+        return
     if end := end_lost(connection):
         yield end
     if answer := answer_lost(connection):
         yield answer
-    for table in (claims, *(table for view in VIEWS.values() for table in view.tables)):
+    for table in _FOLLOW:
         if position := _scalar(connection, _position_without_event(table)):
             yield _told(position, table)
     for id, version in connection.execute(_SNAPSHOTS_OF_MORE):

@@ -6,10 +6,10 @@ from typing import Any, Literal
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Column, Connection, Numeric, text
+from sqlalchemy import Connection, text
 from sqlalchemy_utils import UUIDType
 
-from projections import database
+from projections import database, schema
 from projections.embedded import embedded
 from projections.tables import Timestamp, events, metadata
 from settings import settings
@@ -49,20 +49,12 @@ def _run(connection: Connection) -> None:
         connection=connection,
         target_metadata=metadata,
         render_as_batch=sqlite,
-        compare_type=_differs,
+        compare_type=schema.differs,
         render_item=_render,
         transactional_ddl=True,
     )
     with context.begin_transaction():
         context.run_migrations()
-
-
-def _differs(
-    _context: MigrationContext, inspected: Column[Any], declared: Column[Any], *_types: Any
-) -> Literal[False] | None:
-    """SQLite reads the recorder's BINARY(16) back as a number; None leaves the comparison to Alembic."""
-    lost = isinstance(declared.type, UUIDType) and isinstance(inspected.type, Numeric)
-    return False if lost else None
 
 
 def _render(kind: str, item: Any, autogenerating: AutogenContext) -> str | Literal[False]:

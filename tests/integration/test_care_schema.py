@@ -1,0 +1,109 @@
+"""Tables that are not as the revisions have made them are told, and the log can be got out all the same."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from httpx import ASGITransport, AsyncClient
+from sqlalchemy import text
+
+from actors.care.check import check_log
+from actors.care.exporting import export_to
+from actors.gateway import Gateway
+from actors.log import Log
+from actors.routes import problems, projects
+from domain.errors import Conflict
+from projections import schema
+from tests.integration.care_kit import opened, quiet, tell
+
+
+@pytest.fixture
+def log(database_url: str) -> Iterator[Log]:
+    with opened(database_url) as made:
+        tell(made)
+        yield made
+
+
+def found(log: Log) -> list[str]:
+    return [str(finding) for finding in check_log(log)]
+
+
+def change(log: Log, *statements: str) -> None:
+    with log.engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+
+
+TRIGGER = {
+    "sqlite": ["CREATE TRIGGER foreign_one AFTER INSERT ON geti_events BEGIN SELECT 1; END"],
+    "postgresql": [
+        "CREATE FUNCTION nothing() RETURNS trigger AS 'BEGIN RETURN NEW; END' LANGUAGE plpgsql",
+        "CREATE TRIGGER foreign_one AFTER INSERT ON geti_events FOR EACH ROW EXECUTE FUNCTION nothing()",
+    ],
+}
+
+
+def test_what_the_revisions_have_made_differs_in_nothing(log: Log) -> None:
+    with log.engine.connect() as connection:
+        assert schema.differences(connection) == []
+    assert found(log) == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("DROP INDEX claims_exclusive_idx", "index claims_exclusive_idx is missing"),
+        ("DROP INDEX geti_events_aggregate_idx", "index geti_events_aggregate_idx is missing"),
+        ("ALTER TABLE cameras ADD COLUMN more TEXT", "column more of cameras is none of ours"),
+    ],
+)
+def test_an_index_that_is_gone_and_what_is_none_of_ours_are_told(log: Log, statement: str, told: str) -> None:
+    change(log, statement)
+    finding = f"The tables are not what they should be: {told} -> export the log, and import it into a new database"
+    assert finding in found(log)
+
+
+def test_a_foreign_trigger_is_told(log: Log) -> None:
+    change(log, *TRIGGER[log.engine.dialect.name])
+    assert any("trigger foreign_one is none of ours" in each for each in found(log))
+
+
+@pytest.mark.parametrize("table", ["jobs", "claims", "idempotency", "snapshots", "positions"])
+def test_a_table_that_is_gone_is_told_and_the_log_gets_out(log: Log, tmp_path: Path, table: str) -> None:
+    change(log, f"DROP TABLE {table}")
+    (finding,) = {each for each in found(log) if f"table {table} " in each}
+    assert finding.startswith(f"The tables are not what they should be: table {table} is missing -> export the log")
+    written = export_to(log, tmp_path / "log.jsonl", quiet)
+    assert written.events == log.position()
+
+
+def test_without_the_log_nothing_else_is_told(log: Log) -> None:
+    change(log, "DROP TABLE geti_events")
+    assert any("table geti_events is missing" in each for each in found(log))
+
+
+def test_a_database_that_does_not_say_its_release_is_told(log: Log, database_url: str) -> None:
+    change(log, "DELETE FROM alembic_version")
+    for look in (schema.check, schema.upgrade):
+        with pytest.raises(Conflict, match="alembic_version is empty"):
+            look(database_url)
+
+
+@pytest.mark.parametrize("damage", ["answer = '{{{'", "answer = '[]'", "status = NULL, held_until = NULL"])
+async def test_a_damaged_answer_is_told_to_who_repeats_and_by_the_check(log: Log, damage: str) -> None:
+    if log.engine.dialect.name == "postgresql":
+        damage = damage.replace("'{{{'", "'{}'")  # it lets no text into the column that is no JSON
+    app = FastAPI()
+    app.state.engine, app.state.gateway = log.engine, Gateway(log)
+    problems.install(app)
+    app.include_router(projects.router)
+    async with AsyncClient(transport=ASGITransport(app), base_url="http://localhost") as client:
+        body, key = {"name": "kept"}, {"Idempotency-Key": "once"}
+        assert (await client.post("/api/projects", json=body, headers=key)).status_code == 201
+        change(log, f"UPDATE idempotency SET {damage}")
+        again = await client.post("/api/projects", json=body, headers=key)
+        assert (again.status_code, again.json()["error_code"]) == (500, "database_damaged")
+        assert "use a new key" in again.json()["detail"]
+    assert any("The answers to 1 Idempotency-Keys are damaged" in each for each in await asyncio.to_thread(found, log))
