@@ -207,7 +207,8 @@ def main() -> None:
     except OSError as error:
         if error.filename is None:
             raise
-        out.print(f"[red]{error.strerror}: {error.filename}. Check STORAGE_DIR and DATABASE_URL.[/red]")
+        what = "STORAGE_DIR and the folder of DATABASE_URL must be folders that can be written to"
+        out.print(f"[red]{error.strerror}: {error.filename}. {what}.[/red]")
         sys.exit(1)
     except ValidationError as error:
         for problem in error.errors():

@@ -120,13 +120,22 @@ def _record_one(api: Api, session: str, max_seconds: float, tell: Callable[[str]
     success = False
     while time.monotonic() < deadline and not success:
         time.sleep(0.25)
-        live = api.get(session)["episode"]
-        if live is None:
-            raise Refused("The episode was interrupted; the session says why.")
+        found = api.get(session)
+        live = found["episode"]
+        if live is None or live["episode_id"] != episode:
+            raise Refused(_why_ended(found, episode))
         success = bool((live.get("robot") or {}).get("success"))
         tell(f"row {live['row']} · {live['dropped']} dropped · {live['stale']} stale")
     facts = api.post(f"{session}:save_episode", {"episode_id": episode, "success": success})
     return int(facts["rows"])
+
+
+def _why_ended(session: dict[str, Any], episode: str) -> str:
+    """By itself, or by somebody: the page's keys speak to this session, too."""
+    for lost in session["interrupted"]:
+        if lost["episode_id"] == episode:
+            return f"The episode was interrupted: {lost['reason']}."
+    return "Somebody else has ended the demo's episode or its session (the page's take keys do). Start the demo again."
 
 
 def train(api: Api, cell: Cell, steps: int, bars: Bars, name: str = "act-pusht") -> dict[str, Any]:

@@ -67,7 +67,15 @@ class Scripted(Api):
             case "GET", "m":
                 return MODEL
         self.looks += 1
-        return {"episode": {"row": self.looks, "dropped": 0, "stale": 1, "robot": {"success": self.looks % 3 == 0}}}
+        return {
+            "episode": {
+                "episode_id": "e",
+                "row": self.looks,
+                "dropped": 0,
+                "stale": 1,
+                "robot": {"success": self.looks % 3 == 0},
+            }
+        }
 
 
 @pytest.fixture
@@ -148,3 +156,26 @@ def test_a_job_that_ends_otherwise_is_told_with_its_reason(told: list[str], monk
     with pytest.raises(Refused, match="The training job ended failed: Out of memory"):
         run(monkeypatch, FAILED)
     assert told[-1] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("session", "told"),
+    [
+        (
+            {"episode": None, "interrupted": [{"episode_id": "e", "reason": "the camera was lost"}]},
+            "the camera was lost",
+        ),
+        ({"episode": None, "interrupted": []}, "Somebody else has ended the demo's episode"),
+        ({"episode": {"episode_id": "other"}, "interrupted": []}, "Somebody else has ended the demo's episode"),
+    ],
+)
+def test_an_episode_that_others_end_is_told_as_it_was(session: Json, told: str) -> None:
+    class Others:
+        def get(self, path: str) -> Json:
+            return session
+
+        def post(self, path: str, body: Json | None = None) -> Json:
+            return {"episode_id": "e"}
+
+    with pytest.raises(Refused, match=told):
+        demo._record_one(Others(), "/s", 5, lambda words: None)  # type: ignore[arg-type]
