@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from actors.log import now
 from actors.part import PartOwner
 from domain.camera import Camera
+from domain.episode import Quality
 from domain.errors import DeviceError, NotFound
 from settings import settings
 
@@ -82,7 +83,9 @@ class CameraActor(PartOwner[Camera]):
         fps = round(self._feed.fps(), 2) if self._feed else 0.0
         return {"fps_measured": fps, "frames": self._feed.frames if self._feed else 0, "node": self.node, **viewers}
 
-    async def begin_take(self, folder: str, key: str, t0_ns: int, fps: int, rows_planned: int | None) -> None:
+    async def begin_take(
+        self, folder: str, key: str, quality: Quality, t0_ns: int, fps: int, rows_planned: int | None
+    ) -> None:
         """Record this camera's part of an episode: rows at t0 + k / fps into ``folder``, ``rows_planned`` at most."""
         from actors.capture.clock import SessionClock
         from actors.capture.take import CameraTake
@@ -91,8 +94,8 @@ class CameraActor(PartOwner[Camera]):
         profile = await self._stream()
         assert self._feed is not None
         clock = SessionClock(t0_ns, fps)
-        ring = self._feed.ring
-        await self._begin_take(CameraTake(ring, clock, Path(folder), key, profile.fps, rows_planned=rows_planned))
+        ring, at = self._feed.ring, Path(folder)
+        await self._begin_take(CameraTake(ring, clock, at, key, profile.fps, quality, rows_planned=rows_planned))
 
     async def refresh(self) -> None:
         """The configuration changed or the camera was deleted: let the device go, and open it anew when needed."""

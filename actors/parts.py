@@ -10,6 +10,7 @@ from ray.actor import ActorHandle
 from actors.camera import CameraActor
 from actors.entity import activate, ask, call
 from actors.robot import RobotActor
+from domain.episode import Quality
 from domain.errors import GetiActionError
 
 if TYPE_CHECKING:
@@ -47,13 +48,14 @@ class Parts:
         """Bring the robot to the start of episode ``number``, whose row k is at t0 + k / fps (monotonic)."""
         await call(self._robot, "begin_episode", t0_ns, fps, number)
 
-    async def begin(self, folder: str, keys: Sequence[str], t0_ns: int, fps: int, rows_planned: int | None) -> None:
+    async def begin(
+        self, folder: str, keys: Sequence[str], quality: Quality, t0_ns: int, fps: int, rows_planned: int | None
+    ) -> None:
         """Every part records into ``folder``, ``rows_planned`` at most; ``keys`` name the cameras in it, in the order
         of their ids."""
         pace = (t0_ns, fps, rows_planned)
-        cameras = [
-            call(camera, "begin_take", folder, key, *pace) for camera, key in zip(self._cameras, keys, strict=True)
-        ]
+        named = zip(self._cameras, keys, strict=True)
+        cameras = [call(camera, "begin_take", folder, key, quality, *pace) for camera, key in named]
         await asyncio.gather(*cameras, call(self._robot, "begin_take", folder, *pace))
 
     async def renew(self) -> "list[TakeProgress]":

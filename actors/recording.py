@@ -271,7 +271,7 @@ class RecordingActor(Entity[Recording]):
         if self.aggregate.dataset_id is None:
             return
         folder = await self._takes.open(self._meta(take))
-        await self._parts.begin(folder, self._keys, t0_ns, fps, self.aggregate.rows_planned)
+        await self._parts.begin(folder, self._keys, self.aggregate.quality, t0_ns, fps, self.aggregate.rows_planned)
 
     async def _begin_or_discard(self, episode_id: UUID) -> None:
         """An episode that cannot even begin leaves nothing behind."""
@@ -401,4 +401,5 @@ class RecordingActor(Entity[Recording]):
             control_hz=self._parts.control_hz,
             cameras=tuple(self._keys),
             limits=self.aggregate.limits,
+            quality=self.aggregate.quality,
         )

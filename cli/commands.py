@@ -65,12 +65,14 @@ def record(
     dataset: Annotated[str | None, typer.Option(help="its name or id; needless where there is just one")] = None,
     task: Annotated[str | None, typer.Option(help="what is shown; the dataset's own otherwise")] = None,
     fps: Annotated[int, typer.Option(min=1, max=120, help="rows a second")] = 30,
+    codec: Annotated[str, typer.Option(help="h264, or av1: smaller, and more work")] = "h264",
+    crf: Annotated[int | None, typer.Option(help="of the codec: smaller is better and larger")] = None,
 ) -> None:
     """Record at the bench, one episode after the other, with the server that runs or one of its own."""
     from client.bars import Bars
     from client.recording import RecordingOptions, record_at_the_bench
 
-    options = RecordingOptions(dataset, task, fps, episodes, episode_time, reset_time)
+    options = RecordingOptions(dataset, task, fps, episodes, episode_time, reset_time, codec, crf)
     with _server(settings()) as url, Bars(out) as bars:
         record_at_the_bench(url, options, bars, out.bell)
 

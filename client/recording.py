@@ -38,6 +38,8 @@ class RecordingOptions:
     episodes: int
     episode_time_s: float
     reset_time_s: float
+    codec: str
+    crf: int | None
 
 
 def record_at_the_bench(url: str, options: RecordingOptions, bars: Bars, bell: Callable[[], object]) -> None:
@@ -85,6 +87,8 @@ def _body(dataset: dict[str, Any], options: RecordingOptions) -> dict[str, Any]:
         "episodes": options.episodes,
         "episode_time_s": options.episode_time_s,
         "reset_time_s": options.reset_time_s,
+        "codec": options.codec,
+        "crf": options.crf,
     }
 
 

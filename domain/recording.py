@@ -32,7 +32,7 @@ from domain.aggregate import (
     Release,
 )
 from domain.environment import Environment
-from domain.episode import EpisodeFacts, Limits, Note, Tags, Task
+from domain.episode import EpisodeFacts, Limits, Note, Quality, Tags, Task
 from domain.errors import Conflict, Invalid
 from domain.takes import Label, Take, Takes
 
@@ -57,7 +57,7 @@ class Plan(BaseModel):
     episodes: Int | None = Field(None, ge=1, le=10_000)
 
 
-class OpenRecording(CreateCommand, Plan, Limits):
+class OpenRecording(CreateCommand, Plan, Limits, Quality):
     """Opens a session. No ``dataset_id`` is practice: nothing is written. ``fps`` is rows a second."""
 
     environment_id: UUID
@@ -113,6 +113,7 @@ class Recording(Aggregate):
     idle_timeout_s: float
     plan: Plan
     limits: Limits
+    quality: Quality
     camera_ids: list[UUID]
     robot_id: UUID
     tele_operator: str
@@ -140,6 +141,7 @@ class Recording(Aggregate):
         tele_operator: str
         plan: Plan = Plan()
         limits: Limits = Limits()
+        quality: Quality = Quality()
 
         def claims(self) -> Iterable[Claim]:
             label = f"recording session {self.originator_id}"
@@ -244,9 +246,11 @@ class Recording(Aggregate):
         tele_operator: str,
         plan: Plan,
         limits: Limits,
+        quality: Quality,
     ) -> None:
         self.plan = plan
         self.limits = limits
+        self.quality = quality
         self.project_id = project_id
         self.environment_id = environment_id
         self.dataset_id = dataset_id
@@ -285,6 +289,7 @@ class Recording(Aggregate):
             tele_operator=robot.tele_operator.type,
             plan=Plan(**command.model_dump(include=set(Plan.model_fields))),
             limits=Limits(**command.model_dump(include=set(Limits.model_fields))),
+            quality=Quality(**command.model_dump(include=set(Quality.model_fields))),
         )
 
     @property

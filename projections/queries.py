@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, FromClause, ScalarSelect, Select, and_, bindparam, case, func, or_, select
 
-from domain.episode import Limits
+from domain.episode import Limits, Quality
 from domain.errors import NotFound
 from domain.recording import Plan, RecordingState
 from projections import tables as t
@@ -31,7 +31,7 @@ _EPISODE = ("episode_index", "id", "length", "fps", "duration_s", "dropped", "st
 _FACTS = ("recording_id", "measured_fps", "repeated", "size_bytes", "sha256", "note")
 _SESSION = ("id", "project_id", "environment_id", "dataset_id", "fps", "task", "reason", "source", "created_at")
 _RECORDING = (*_SESSION, "options")
-_OPTIONS = Plan().model_dump() | Limits().model_dump()
+_OPTIONS = Plan().model_dump() | Limits().model_dump() | Quality().model_dump(mode="json")
 _TAKE = ("recording_id", "id", "number", "task", "rows", "reason", "started_at")
 _JOB_WORK = ("id", "project_id", "type", "status", "progress", "message", "reason", "attempt", "extra_info", "payload")
 _JOB = (*_JOB_WORK, "created_at", "start_time", "end_time", "model_id")
@@ -277,7 +277,8 @@ def _recording(row: Row, interrupted: list[Row]) -> Row:
     shown = pick(row, (*_RECORDING, "state", "episodes_saved"))
     shown["episode"] = None if row["take_id"] is None else _open_episode(row)
     shown["interrupted"] = [_take(take) for take in interrupted]
-    return shown | (shown.pop("options") or _OPTIONS)
+    options = shown.pop("options") or {}
+    return shown | _OPTIONS | options
 
 
 def _open_episode(row: Row) -> Row:

@@ -7,6 +7,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from domain.camera import CameraStatus
 from domain.environment import TeleOperator
+from domain.episode import Codec
 from domain.model import ExportFacts, Rollouts
 from domain.operation import OperationKind, OperationStatus
 from domain.recording import RecordingState
@@ -256,6 +257,9 @@ class Recording(Shape):
     max_dropped: float
     max_stale: float
     strict: bool
+    codec: Codec
+    crf: int | None
+    gop_s: float
     created_at: AwareDatetime
 
 

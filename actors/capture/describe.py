@@ -11,7 +11,7 @@ from actors.capture.rowlog import Row
 from actors.capture.rows import PART
 from actors.capture.stats import Stats, image_stats, vector_stats
 from actors.capture.tables import ACTION, STATE, vectors
-from actors.capture.video import gop_rows, keyframes, last_row, picture_size
+from actors.capture.video import keyframes, last_row, picture_size
 from domain.errors import Invalid
 
 
@@ -38,7 +38,7 @@ def describe(
         stale=_rows_with("stale", logs.values()),
         repeated=_rows_with("repeated", [logs[key] for key in videos if key in logs]),
         interrupted=interrupted,
-        cameras={key: _camera_facts(video, meta.fps) for key, video in videos.items()},
+        cameras={key: _camera_facts(video, meta) for key, video in videos.items()},
         parts=parts,
         stats=_stats(logs[PART], videos, meta.fps),
         files={str(path.relative_to(folder)): sha256(path) for path in files},
@@ -46,9 +46,10 @@ def describe(
     )
 
 
-def _camera_facts(video: Path, fps: int) -> CameraFacts:
+def _camera_facts(video: Path, meta: EpisodeMeta) -> CameraFacts:
     width, height = picture_size(video)
-    return CameraFacts(width=width, height=height, gop=gop_rows(fps))
+    quality = meta.quality
+    return CameraFacts(width=width, height=height, gop=quality.gop_rows(meta.fps), codec=quality.codec)
 
 
 def _rows_with(flag: str, logs: Iterable[Sequence[Row]]) -> int:

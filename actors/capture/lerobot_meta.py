@@ -122,7 +122,7 @@ def _videos(manifest: EpisodeManifest) -> dict[str, Any]:
             "info": {
                 "video.height": camera.height,
                 "video.width": camera.width,
-                "video.codec": "h264",
+                "video.codec": camera.codec.value,
                 "video.pix_fmt": "yuv420p",
                 "video.fps": manifest.meta.fps,
                 "video.channels": 3,

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from actors.capture.report import TakeReport
 from actors.capture.rows import PART
 from actors.capture.stats import Stats
-from domain.episode import EpisodeFacts, Limits
+from domain.episode import Codec, EpisodeFacts, Limits, Quality
 from domain.errors import Conflict, Invalid, NotFound
 
 TAKE_FILE = "take.json"
@@ -51,18 +51,21 @@ class EpisodeMeta(BaseModel):
     control_hz: float = Field(gt=0)
     cameras: tuple[CameraKey, ...]
     limits: Limits | None = None
+    quality: Quality = Quality()
     success: bool | None = None
     tags: tuple[str, ...] = ()
     note: str = ""
 
 
 class CameraFacts(BaseModel):
-    """One camera's video: its size in pixels (even; the camera's own may be one less) and its keyframe distance."""
+    """One camera's video: its size in pixels (even; the camera's own may be one less), its keyframe distance in rows
+    and its codec."""
 
     model_config = ConfigDict(frozen=True)
     width: int
     height: int
     gop: int
+    codec: Codec = Codec.H264
 
 
 class EpisodeManifest(BaseModel):

@@ -8,9 +8,10 @@ from actors.capture.durable import BackgroundSync, fsync_path
 from actors.capture.pacing import LEASE_S, PacedTake
 from actors.capture.pick import Pick
 from actors.capture.rowlog import RowLog
-from actors.capture.video import TakeEncoder, TakeQuality
+from actors.capture.video import TakeEncoder
 from actors.devices.base import Frame
 from actors.devices.ring import Ring
+from domain.episode import Quality
 
 
 def video_path(take_folder: Path, key: str) -> Path:
@@ -32,7 +33,7 @@ class CameraTake(PacedTake[Frame]):
         folder: Path,
         key: str,
         camera_fps: float,
-        quality: TakeQuality = TakeQuality(),  # noqa: B008 - frozen
+        quality: Quality = Quality(),  # noqa: B008 - frozen
         *,
         grace_s: float | None = None,
         lease_s: float = LEASE_S,

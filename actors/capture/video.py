@@ -1,36 +1,33 @@
-"""The TAKE encoder's file: one H.264 access unit a row, in fragments that survive kill -9; and reading it back."""
+"""The TAKE encoder's file: one access unit a row, in fragments that survive kill -9; and reading it back."""
 
 import math
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
+from av.codec.context import Flags
 from av.video.reformatter import ColorRange, Colorspace
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from actors.devices.base import Frame
+from domain.episode import Codec, Quality
 from domain.errors import Conflict, DeviceError, Invalid
 
 CRASH_SAFE = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
 PIXELS_A_SECOND_A_THREAD = 25_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class TakeQuality:
-    """How a take is compressed: x264's constant rate factor (18 nearly lossless, 23 default, 28 small) and preset."""
-
-    crf: int = 23
-    preset: str = "veryfast"
-
-
-def gop_rows(fps: int) -> int:
-    """Rows from one keyframe to the next: half a second, which is the most that a kill can cost a file."""
-    return max(1, fps // 2)
+# Neither looks ahead nor holds a picture back. (SVT-AV1's guide: pred-struct 1 is low delay, lp its threads.)
+_ENCODERS = {
+    Codec.H264: ("libx264", {"preset": "veryfast", "crf": "23", "tune": "zerolatency", "bf": "0"}),
+    Codec.AV1: ("libsvtav1", {"preset": "10", "crf": "32", "svtav1-params": "pred-struct=1:lookahead=0:scd=0:lp=2"}),
+}
+os.environ.setdefault("SVT_LOG", "1")  # errors only: it would tell the console of every take
 
 
 def even(size: int) -> int:
@@ -51,13 +48,16 @@ def even_picture(frame: Frame) -> NDArray[np.uint8]:
 class TakeEncoder:
     """Encodes one picture a row into a fragmented MP4. No B-frames and no look-ahead: a row is out when it is in."""
 
-    def __init__(self, path: Path, width: int, height: int, fps: int, quality: TakeQuality) -> None:
+    def __init__(self, path: Path, width: int, height: int, fps: int, quality: Quality) -> None:
         """``width`` and ``height`` of the camera's pictures; the file's are the next even ones."""
         path.touch(exist_ok=False)
         self._size = (height, width)
         self._tick = Fraction(1, fps)
         self._container = av.open(str(path), "w", format="mp4", options=CRASH_SAFE)
-        self._stream = self._container.add_stream("libx264", rate=fps, options=_x264(quality, fps))
+        encoder, options = _ENCODERS[quality.codec]
+        crf = {} if quality.crf is None else {"crf": str(quality.crf)}
+        options = options | crf | {"g": str(quality.gop_rows(fps))}
+        self._stream = cast("VideoStream", self._container.add_stream(encoder, rate=fps, options=options))
         self._stream.pix_fmt = "yuv420p"
         self._stream.width, self._stream.height = even(width), even(height)
         context = self._stream.codec_context
@@ -83,16 +83,6 @@ class TakeEncoder:
         with ExitStack() as closing:
             closing.callback(self._container.close)
             self._container.mux(self._stream.encode(None))
-
-
-def _x264(quality: TakeQuality, fps: int) -> dict[str, str]:
-    return {
-        "preset": quality.preset,
-        "crf": str(quality.crf),
-        "tune": "zerolatency",
-        "g": str(gop_rows(fps)),
-        "bf": "0",
-    }
 
 
 def whole_rows(path: Path, fps: int) -> int:
@@ -121,11 +111,12 @@ def _decoded(container: av.container.InputContainer, fps: int) -> int:
     for stream in container.streams.video[:1]:
         if stream.codec_context is None:  # what is said of the stream is damaged
             return 0
-        stream.codec_context.thread_type = "NONE"
+        stream.codec_context.thread_type, stream.codec_context.thread_count = "NONE", 1
+        stream.codec_context.flags |= Flags.low_delay  # else AV1's decoder gives a picture two packets later
         with suppress(av.error.FFmpegError):
             for packet in chain(_rows(container, fps), [None]):
                 for frame in stream.decode(packet):
-                    if frame.is_corrupt or round((frame.pts or 0) * Fraction(frame.time_base or 1) * fps) != rows:
+                    if frame.is_corrupt or round((frame.pts or 0) * Fraction(stream.time_base or 1) * fps) != rows:
                         return rows
                     rows += 1
     return rows
@@ -168,7 +159,7 @@ def cut(source: Path, target: Path, rows: int, fps: int) -> None:
     seek in it, and a browser can ask for ranges). Raises Conflict if there are fewer."""
     count = 0
     with _reading(_untorn(source)) as taken, av.open(str(target), "w", options={"movflags": "faststart"}) as kept:
-        stream = kept.add_stream_from_template(taken.streams.video[0])
+        stream = kept.add_stream_from_template(taken.streams.video[0], opaque=True)
         for packet in islice(_rows(taken, fps), rows):
             packet.stream = stream
             kept.mux(packet)

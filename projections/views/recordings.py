@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 
 from domain.aggregate import DomainEvent
-from domain.episode import Limits
+from domain.episode import Limits, Quality
 from domain.project import Project
 from domain.recording import Plan, Recording, RecordingState
 from projections.changes import Change, Drop, Patch, Put, Row, patch, touched
@@ -80,9 +80,10 @@ def _opened(event: Recording.Opened) -> Row:
 
 def _options(event: Recording.Opened) -> Row | None:
     """What was asked for beyond what every session does."""
-    if (event.plan, event.limits) == (Plan(), Limits()):
-        return None
-    return event.plan.model_dump() | event.limits.model_dump()
+    groups = ((event.plan, event.limits), (event.quality,))
+    plain = ((Plan(), Limits()), (Quality(),))
+    asked = [each for group, usual in zip(groups, plain, strict=True) if group != usual for each in group]
+    return {name: value for each in asked for name, value in each.model_dump(mode="json").items()} or None
 
 
 def _started(event: Recording.EpisodeStarted) -> Row:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import av
 import httpx
 import numpy as np
 import pyarrow.parquet as pq
@@ -274,12 +275,18 @@ def test_a_paused_session_starts_nothing_until_it_is_told_to(server: Server, cel
 
 def test_the_command_records_at_the_bench(server: Server, cell: Cell) -> None:
     name = ("record", "--dataset", cell.dataset, "--fps", str(FPS))
-    done = server.run(*name, "--episodes", "2", "--episode-time", "1", "--reset-time", "0.5")
+    quality = ("--codec", "av1", "--crf", "40")
+    done = server.run(*name, "--episodes", "2", "--episode-time", "1", "--reset-time", "0.5", *quality)
     assert done.returncode == 0, done.stdout
     dataset = server.api.get(f"/dataset/{cell.dataset}")["name"]
     assert f"saved 2 episodes in '{dataset}'" in done.stdout
     assert [each["length"] for each in server.api.get(f"/dataset/{cell.dataset}/episodes")] == [FPS, FPS]
-    assert [each["state"] for each in _sessions(server, cell)] == ["closed"]
+    (session,) = _sessions(server, cell)
+    assert (session["state"], session["codec"], session["crf"], session["gop_s"]) == ("closed", "av1", 40, 0.5)
+    info = json.loads((server.storage / f"datasets/{cell.dataset}/current/meta/info.json").read_text())
+    assert info["features"]["observation.images.top"]["info"]["video.codec"] == "av1"
+    with av.open(next((server.storage / f"datasets/{cell.dataset}").glob("episodes/*/videos/top.mp4"))) as video:
+        assert (video.streams.video[0].codec_context.name, video.streams.video[0].frames) == ("libdav1d", FPS)
     unknown = server.run("record", "--dataset", "no such")
     assert unknown.returncode == 1
     assert f"'{dataset}' ({cell.dataset})" in unknown.stdout.replace("\n", " ")

@@ -30,12 +30,13 @@ from actors.capture.tables import warm_up
 from actors.capture.take import CameraTake
 from actors.devices.base import Frame, PixelFormat, Sample
 from actors.devices.ring import Ring
-from domain.episode import EpisodeFacts
+from domain.episode import Codec, EpisodeFacts, Quality
 
 FPS = 30
 JOINTS = ("x", "y")
 INFO = DatasetInfo(FPS, "PushT", JOINTS, 10.0)
 BITS = 12
+QUALITIES = [Quality(), Quality(codec=Codec.AV1, crf=25, gop_s=1.0)]
 TESTS = Path(__file__).parents[1]
 
 
@@ -99,6 +100,7 @@ def meta(
     task: str = "push",
     episode_id: UUID | None = None,
     dataset_id: UUID | None = None,
+    quality: Quality = QUALITIES[0],
 ) -> EpisodeMeta:
     return EpisodeMeta(
         episode_id=episode_id or uuid4(),
@@ -112,6 +114,7 @@ def meta(
         joint_names=JOINTS,
         control_hz=10.0,
         cameras=cameras,
+        quality=quality,
     )
 
 
@@ -122,13 +125,16 @@ def record(
     task: str = "push",
     first: int = 0,
     dataset_id: UUID | None = None,
+    quality: Quality = QUALITIES[0],
 ) -> EpisodeFacts:
     """Record and seal an episode; camera ``key``'s picture in row k is ``picture(first + k, *sizes[key])``."""
     clock = past_clock(rows)
-    about = meta(tuple(sizes), clock, task, dataset_id=dataset_id)
+    about = meta(tuple(sizes), clock, task, dataset_id=dataset_id, quality=quality)
     folder = open_take(dataset_folder, about)
     rings = {key: camera_ring(clock, rows, size, first) for key, size in sizes.items()}
-    takes = [CameraTake(ring, clock, folder, key, FPS, grace_s=0, rows_planned=rows) for key, ring in rings.items()]
+    takes = [
+        CameraTake(ring, clock, folder, key, FPS, quality, grace_s=0, rows_planned=rows) for key, ring in rings.items()
+    ]
     takes.append(
         RobotTake(robot_ring(clock, rows), clock, folder, JOINTS, control_hz=10.0, grace_s=0, rows_planned=rows)
     )

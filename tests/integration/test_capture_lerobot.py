@@ -19,7 +19,7 @@ from actors.capture.manifest import read_manifest
 from actors.capture.video import keyframes
 from actors.care.adopting import Wish, adopt
 from tests.integration.care_kit import DATASET, opened, quiet
-from tests.integration.test_capture_kit import FPS, INFO, JOINTS, number_of, picture, psnr, record
+from tests.integration.test_capture_kit import FPS, INFO, JOINTS, QUALITIES, number_of, picture, psnr, record
 
 pytestmark = [
     pytest.mark.train,
@@ -88,6 +88,18 @@ def test_every_row_of_every_episode_is_what_was_fed(tmp_path, lerobot, caplog):
     assert opened.meta.robot_type == "PushT"
     assert opened.meta.camera_keys == ["observation.images.top", "observation.images.wrist"]
     assert opened.meta.features["observation.state"]["names"] == list(JOINTS)
+
+
+def test_a_dataset_of_another_codec_opens(tmp_path, lerobot, monkeypatch):
+    """Episodes of both in one, as when a session's quality was changed."""
+    ids = [
+        record(tmp_path, 20, SIZES, "push the T", first=100 * number, quality=quality).episode_id
+        for number, quality in enumerate(reversed(QUALITIES))
+    ]
+    opened = lerobot(publish(tmp_path, 1, ids, INFO))
+    assert_holds(opened, [(0, 20, "push the T"), (100, 20, "push the T")])
+    told = opened.meta.features["observation.images.top"]["info"]
+    assert (told["video.codec"], told["video.g"]) == ("av1", FPS)
 
 
 def test_a_dataset_whose_log_was_lost_is_adopted_and_opens(tmp_path, lerobot, sqlite_url):
