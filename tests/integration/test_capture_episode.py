@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import av
 import pyarrow.parquet as pq
 import pytest
 
@@ -18,7 +19,7 @@ from actors.capture.manifest import EpisodeMeta, read_facts, read_manifest
 from actors.capture.report import TakeReport
 from actors.capture.rows import RobotTake
 from actors.capture.take import CameraTake, log_path, video_path
-from actors.capture.video import whole_rows
+from actors.capture.video import TakeEncoder, cut, last_row, whole_pictures, whole_rows
 from actors.devices.base import Sample
 from actors.devices.ring import Ring
 from actors.takes import Takes
@@ -34,6 +35,7 @@ from tests.integration.test_capture_kit import (
     decoded,
     die_in_each,
     exit_codes,
+    frame,
     meta,
     number_of,
     past_clock,
@@ -90,6 +92,20 @@ def test_a_sealed_episode_holds_what_was_fed_and_says_what_it_is(tmp_path):
         assert worst > 32
     assert not folder.exists()
     assert open_takes(tmp_path) == []
+
+
+@pytest.mark.parametrize("quality", QUALITIES, ids=lambda quality: f"{quality.codec}")
+def test_the_last_row_is_shown_as_long_as_the_others(tmp_path, quality):
+    """A player, and LeRobot, drop what lies behind a video's end."""
+    video = tmp_path / "take.mp4"
+    encoder = TakeEncoder(video, 96, 64, 10, quality)
+    for row in range(10):
+        encoder.write(row, frame(row, row))
+    encoder.close()
+    cut(video, tmp_path / "cut.mp4", 10, 10)
+    assert (last_row(tmp_path / "cut.mp4", 10), whole_pictures(tmp_path / "cut.mp4", 10)) == (9, 10)
+    with av.open(str(tmp_path / "cut.mp4")) as container:
+        assert container.duration == 1_000_000
 
 
 def test_the_manifest_vouches_for_every_file(tmp_path):
