@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, exists, select
+import orjson
+from sqlalchemy import Connection, Text, bindparam, cast, delete, exists, select
 
 from domain.errors import DatabaseDamaged, KeyReused, Unavailable
 from projections import statements
@@ -19,6 +20,7 @@ from projections.tables import events, rfc3339
 from projections.tables import idempotency as table
 
 _KNOWN = Query(select(table).where(table.c.scope == bindparam("scope"), table.c.key == bindparam("key")))
+_EACH = select(table.c.status, cast(table.c.answer, Text).label("answer"), table.c.position, table.c.held_until)
 HOLD = timedelta(seconds=10)
 KEPT = timedelta(hours=24)
 
@@ -119,13 +121,13 @@ def forget_lost(connection: Connection) -> None:
 
 def unreadable(connection: Connection) -> int:
     """How many keys are damaged, so that nobody can say what their requests were answered."""
-    return sum(not _is_readable(connection, *each) for each in connection.execute(select(table.c.scope, table.c.key)))
+    return sum(not _is_readable(row._asdict()) for row in connection.execute(_EACH))
 
 
-def _is_readable(connection: Connection, scope: str, key: str) -> bool:
+def _is_readable(row: Row) -> bool:
+    """``row`` with its answer as text, for one that is no JSON would hide all others."""
     try:
-        (row,) = _KNOWN.rows(connection, scope=scope, key=key)
-        _answer(row)
+        _answer(row | {"answer": orjson.loads(row["answer"] or "null")})
     except InProgress:
         return True
     except (DatabaseDamaged, ValueError):

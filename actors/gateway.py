@@ -31,7 +31,7 @@ OWNERS: dict[type[Aggregate], type[Entity[Any]]] = {
     Job: TrainingActor,
     Operation: OperationActor,
 }
-SETTLE_S = 10
+SETTLE_S = 30
 PAUSE_S = 0.01
 DELETION_ORDER = ("dataset", "environment", "camera", "robot", "model")
 

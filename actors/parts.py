@@ -32,6 +32,8 @@ class Parts:
         self.control_hz = 0.0
         self.sizes: tuple[tuple[int, int], ...] = ()
         """Width and height of each camera's pictures, in the order of its ids, once held."""
+        self._progress: list[TakeProgress] = []
+        self._lost: str | None = None
 
     async def hold(self, tele_operator: str) -> None:
         """Wake them, keep them for the session, and wait until each delivers. Repeatable."""
@@ -46,6 +48,7 @@ class Parts:
 
     async def reset(self, t0_ns: int, fps: int, number: int) -> None:
         """Bring the robot to the start of episode ``number``, whose row k is at t0 + k / fps (monotonic)."""
+        self._progress, self._lost = [], None
         await call(self._robot, "begin_episode", t0_ns, fps, number)
 
     async def begin(
@@ -58,23 +61,39 @@ class Parts:
         cameras = [call(camera, "begin_take", folder, key, quality, *pace) for camera, key in named]
         await asyncio.gather(*cameras, call(self._robot, "begin_take", folder, *pace))
 
-    async def renew(self) -> "list[TakeProgress]":
-        """The session lives: how far is each? Raises when one lost its device or its process."""
-        progress = await asyncio.gather(*(call(part, "renew_take", timeout_s=3) for part in self._all))
-        for part in progress:
-            if part.error is not None:
-                raise part.error
-        return progress
+    async def watch(self) -> str | None:
+        """Renew the lease of each, for the session lives. Why the episode cannot go on once one has lost its device,
+        its file or its process: the same however often it is asked, until the next ``reset``."""
+        if self._lost is None:
+            try:
+                self._progress = await asyncio.gather(*(call(part, "renew_take", timeout_s=3) for part in self._all))
+            except GetiActionError as error:
+                self._lost = error.detail
+            else:
+                self._lost = next((part.error.detail for part in self._progress if part.error is not None), None)
+        return self._lost
+
+    def numbers(self, running_s: float) -> dict[str, Any]:
+        """{row, measured_fps, dropped, stale} of the episode that has run for so long, each the worst of all parts."""
+        rows = min((part.rows for part in self._progress), default=0)
+        return {
+            "row": rows,
+            "measured_fps": round(rows / running_s, 2) if running_s > 0 and rows else 0.0,
+            "dropped": max((part.dropped for part in self._progress), default=0),
+            "stale": max((part.stale for part in self._progress), default=0),
+        }
 
     async def finish(self, last_row: int) -> "list[TakeReport]":
         """Every part ends with row ``last_row``, its files closed."""
         ends = [call(part, "finish_take", last_row, FINISH_S, timeout_s=FINISH_S + 5) for part in self._all]
         reports: list[TakeReport] = await asyncio.gather(*ends)
+        self._progress = []
         return reports
 
     async def stop(self) -> None:
         """Every part ends now; what it wrote stays. One that is gone has ended anyway."""
         await self._try_all("abort_take")
+        self._progress = []
 
     async def robot_stats(self) -> dict[str, Any] | None:
         """The robot's live numbers; None when it does not answer in time."""

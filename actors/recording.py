@@ -30,7 +30,6 @@ from settings import settings
 
 if TYPE_CHECKING:
     from actors.capture.manifest import EpisodeMeta
-    from actors.capture.pacing import TakeProgress
 
 LINGER_S = 5.0
 AGAIN_S = 2.0
@@ -47,11 +46,9 @@ class RecordingActor(Entity[Recording]):
         super().__init__(id)
         self._commands = asyncio.Lock()
         self._settled, self._opened = asyncio.Event(), asyncio.Event()
-        self._progress: list[TakeProgress] = []
         self._parts = Parts(self.id, self.aggregate.camera_ids, self.aggregate.robot_id)
         self._keys: list[str] = []
         self._stopping = False
-        self._trouble: str | None = None
         self._schedule = Schedule(lambda: self.aggregate)
         self._takes = Takes(settings().datasets_dir / str(self.aggregate.dataset_id))
         self._saving = Saving(self, self._takes, self._save_failed)
@@ -160,20 +157,11 @@ class RecordingActor(Entity[Recording]):
         return {"episode": await self._live_episode(), "next_episode_in_s": self._schedule.next_in_s()}
 
     async def _live_episode(self) -> dict[str, Any] | None:
-        """Live numbers of the open episode, worst of all parts."""
         take = self.aggregate.takes.open
         if take is None:
             return None
-        rows = min((part.rows for part in self._progress), default=0)
-        seconds = self._schedule.running_s()
-        return {
-            "episode_id": str(take.episode_id),
-            "row": rows,
-            "measured_fps": round(rows / seconds, 2) if seconds > 0 and rows else 0.0,
-            "dropped": max((part.dropped for part in self._progress), default=0),
-            "stale": max((part.stale for part in self._progress), default=0),
-            "robot": await self._parts.robot_stats(),
-        }
+        numbers = self._parts.numbers(self._schedule.running_s())
+        return {"episode_id": str(take.episode_id), **numbers, "robot": await self._parts.robot_stats()}
 
     # opening and taking up
 
@@ -259,12 +247,10 @@ class RecordingActor(Entity[Recording]):
             await self._stop_parts()
             await self._save_failed(command.episode_id, error.detail)
             raise
-        self._progress = []
         self._saving.begin(command.episode_id, reports)
         self._schedule.go_on()
 
     async def _begin(self) -> None:
-        self._progress, self._trouble = [], None
         self._schedule.set_rows()
         t0_ns, fps, take = self._schedule.t0_ns, self.aggregate.fps, self._open_take
         await self._parts.reset(t0_ns, fps, take.number)
@@ -316,7 +302,6 @@ class RecordingActor(Entity[Recording]):
     async def _stop_parts(self) -> None:
         if not self.aggregate.ended:  # else they are others' by now
             await self._parts.stop()
-        self._progress = []
 
     # heartbeat
 
@@ -338,20 +323,10 @@ class RecordingActor(Entity[Recording]):
             except GetiActionError as error:
                 logger.warning("session %s does not go on by itself: %s", self.id, error.detail)
                 self._schedule.hold()
-            await self._watch_parts()
-
-    async def _watch_parts(self) -> None:
-        """Renew the leases of those that record; when one has lost its device, its file or its process, the episode
-        ends. What it ended of is kept for as long as the log cannot be written."""
-        if self.aggregate.takes.open is None or self.aggregate.dataset_id is None:
-            return
-        if self._trouble is None:
-            try:
-                self._progress = await self._parts.renew()
-            except GetiActionError as error:
-                self._trouble = error.detail
-        if self._trouble is not None:
-            await self._interrupt(self._trouble)
+            if self.aggregate.takes.open is None or self.aggregate.dataset_id is None:
+                return
+            if (lost := await self._parts.watch()) is not None:
+                await self._interrupt(lost)
 
     async def _follow_plan(self) -> None:
         """Save the episode that has all its rows, or start the next one after the pause."""

@@ -65,7 +65,7 @@ def record(
     dataset: Annotated[str | None, typer.Option(help="its name or id; needless where there is just one")] = None,
     task: Annotated[str | None, typer.Option(help="what is shown; the dataset's own otherwise")] = None,
     fps: Annotated[int, typer.Option(min=1, max=120, help="rows a second")] = 30,
-    codec: Annotated[str, typer.Option(help="h264, or av1: smaller, and more work")] = "h264",
+    codec: Annotated[str, typer.Option(help="h264, or av1: less space, twice the work")] = "h264",
     crf: Annotated[int | None, typer.Option(help="of the codec: smaller is better and larger")] = None,
 ) -> None:
     """Record at the bench, one episode after the other, with the server that runs or one of its own."""
@@ -119,11 +119,12 @@ def _seed_model() -> None:
 def init_db() -> None:
     """Make or update the tables of DATABASE_URL."""
     from actors.care.opening import open_database
-    from projections import database, schema
+    from actors.log import Log
+    from projections import schema
 
     url = settings().database_url
     open_database(url, settings().storage_dir, say.print)
-    with database.engine(url).connect() as connection:
+    with closing(Log(url)) as log, log.engine.connect() as connection:
         wrong = schema.differences(connection)
     for each in wrong:
         out.print(f"The tables are not what they should be: {each}.")

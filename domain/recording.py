@@ -15,7 +15,7 @@ from typing import ClassVar, Self
 from uuid import UUID
 
 from eventsourcing.domain import CanInitAggregate
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from domain import claims
 from domain.aggregate import (
@@ -34,6 +34,7 @@ from domain.aggregate import (
 from domain.environment import Environment
 from domain.episode import EpisodeFacts, Limits, Note, Quality, Tags, Task
 from domain.errors import Conflict, Invalid
+from domain.plan import Plan
 from domain.takes import Label, Take, Takes
 
 
@@ -44,17 +45,6 @@ class RecordingState(StrEnum):
     SAVING = "saving"
     CLOSED = "closed"
     FAILED = "failed"
-
-
-class Plan(BaseModel):
-    """What a session does by itself. An episode is saved after ``episode_time_s``; once one was saved or discarded, the
-    next starts after a pause of ``reset_time_s`` to put things back, until ``episodes`` are saved. None of them: only
-    the operator does."""
-
-    model_config = ConfigDict(frozen=True)
-    episode_time_s: Number | None = Field(None, ge=0.5, le=3600, allow_inf_nan=False)
-    reset_time_s: Number | None = Field(None, ge=0, le=3600, allow_inf_nan=False)
-    episodes: Int | None = Field(None, ge=1, le=10_000)
 
 
 class OpenRecording(CreateCommand, Plan, Limits, Quality):
@@ -71,6 +61,11 @@ class OpenRecording(CreateCommand, Plan, Limits, Quality):
         if self.dataset_id is None and (self.episode_time_s, self.reset_time_s, self.episodes) != (None, None, None):
             raise ValueError("without a dataset_id nothing is saved, so nothing can be saved by itself")
         return self
+
+
+def _part[T: BaseModel](command: OpenRecording, kind: type[T]) -> T:
+    """What the command says of one of the kinds that it is made of."""
+    return kind(**command.model_dump(include=set(kind.model_fields)))
 
 
 class StartEpisode(Command):
@@ -287,9 +282,9 @@ class Recording(Aggregate):
             camera_ids=environment.camera_ids,
             robot_id=robot.robot_id,
             tele_operator=robot.tele_operator.type,
-            plan=Plan(**command.model_dump(include=set(Plan.model_fields))),
-            limits=Limits(**command.model_dump(include=set(Limits.model_fields))),
-            quality=Quality(**command.model_dump(include=set(Quality.model_fields))),
+            plan=_part(command, Plan),
+            limits=_part(command, Limits),
+            quality=_part(command, Quality),
         )
 
     @property
@@ -308,16 +303,12 @@ class Recording(Aggregate):
     @property
     def rows_planned(self) -> int | None:
         """The rows after which an episode is saved by itself."""
-        seconds = self.plan.episode_time_s
-        return None if seconds is None else max(1, round(seconds * self.fps))
+        return self.plan.rows(self.fps)
 
     @property
     def goes_on(self) -> bool:
         """Whether another episode starts by itself once this one has ended well."""
-        wanted = self.plan.episodes
-        return self.plan.reset_time_s is not None and (
-            wanted is None or len(self.takes.saved) + len(self.takes.saving) < wanted
-        )
+        return self.plan.wants_another(len(self.takes.saved) + len(self.takes.saving))
 
     def ready(self, run: UUID, node: str, at: datetime) -> None:
         """An owner has all devices: after opening, and again after the owner's process was lost."""

@@ -23,7 +23,8 @@ from settings import Settings
 ENDING_S = 15.0
 CLOCK_S = 2.0  # by which the kernel's word for when a process began may be off
 FREE_IT = "Stop it, or set STORAGE_DIR and DATABASE_URL to others."
-RAY = re.compile(r"(^|\()ray(::|-)|/ray/(core/src|dashboard)/")  # the titles of its processes
+RAY = re.compile(r"ray(::|-)|.*/ray/(core/src|dashboard)/")  # the titles of its processes
+END_IN_CLUSTER = " (`.venv/bin/serve shutdown -y` ends what a killed server left in a cluster)"
 CLAIM = "GETI_ACTION_CLAIM"
 """In the environment of whatever a server starts: by which its replicas know that the claim is theirs."""
 
@@ -160,14 +161,8 @@ def _check_ports(config: Settings, patience: _Patience | None) -> None:
             if error.errno != errno.EADDRINUSE:
                 raise CannotStart(_unusable(config.host, name, port, error)) from error
             if patience is None or not patience.wait():
-                who = _listener(port)
-                how = (
-                    " (`.venv/bin/serve shutdown -y` ends what a killed server left in a cluster)"
-                    if RAY.search(who)
-                    else ""
-                )
                 raise CannotStart(
-                    f"Port {port} is taken by {who}. Stop it{how}, or set {name} to another one."
+                    f"Port {port} is taken by {_listener(port)}, or set {name} to another one."
                 ) from error
 
 
@@ -192,23 +187,27 @@ def _refused(host: str, port: int) -> OSError | None:
 
 
 def _listener(port: int) -> str:
+    """Who it is, and how to end it."""
     try:
         connections = psutil.net_connections("tcp")
     except psutil.AccessDenied:
-        return "another program"
+        return "another program. Stop it"
     pid = next((c.pid for c in connections if c.laddr and c.laddr.port == port and c.status == "LISTEN"), None)
     if pid is None:
-        return "another program"
+        return "another program. Stop it"
     who = _starter(psutil.Process(pid))
-    return f"process {who.pid} ({_title(who)[:120]})"
+    return f"process {who.pid} ({_title(who)[:120]}). Stop it{END_IN_CLUSTER if _is_rays(who) else ''}"
 
 
 def _starter(process: psutil.Process) -> psutil.Process:
     """Whom a person would end: for a process of Ray's the server that brought it, unless that is a cluster's."""
-    if not RAY.search(_title(process)):
+    if not _is_rays(process):
         return process
-    family = (each for each in process.parents() if each.pid != 1)
-    return next((each for each in family if not RAY.search(_title(each))), process)
+    return next((each for each in process.parents() if each.pid != 1 and not _is_rays(each)), process)
+
+
+def _is_rays(process: psutil.Process) -> bool:
+    return RAY.match(_title(process)) is not None
 
 
 def _title(process: psutil.Process) -> str:

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, FromClause, ScalarSelect, Select, and_, bindp
 
 from domain.episode import Limits, Quality
 from domain.errors import NotFound
-from domain.recording import Plan, RecordingState
+from domain.plan import Plan
+from domain.recording import RecordingState
 from projections import tables as t
 from projections.changes import Row
 from projections.histogram import lengths

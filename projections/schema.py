@@ -1,4 +1,4 @@
-"""Bring a database to the newest schema; used by ``init-db`` and at every start."""
+"""Bring a database to the newest schema, as ``init-db`` and every start do, and tell what of it is wrong."""
 
 import sqlite3
 from collections.abc import Callable

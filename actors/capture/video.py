@@ -161,9 +161,8 @@ def cut(source: Path, target: Path, rows: int, fps: int) -> None:
     with _reading(_untorn(source)) as taken, av.open(str(target), "w", options={"movflags": "faststart"}) as kept:
         stream = kept.add_stream_from_template(taken.streams.video[0], opaque=True)
         for packet in islice(_rows(taken, fps), rows):
-            packet.duration = round(
-                1 / (fps * packet.time_base)
-            )  # not every encoder says it, and the last row needs it
+            # Not every encoder says how long a picture is shown, and players drop what lies behind a video's end.
+            packet.duration = round(1 / (fps * packet.time_base))
             packet.stream = stream
             kept.mux(packet)
             count += 1

@@ -73,14 +73,15 @@ class _Checker:
             while self._position < newest:
                 yield from self._events(newest)
             yield from self._order()
-            if self._missing:
-                return
-            yield from self._end()
-            yield from self._tables() if self._is_readable else ()
-            yield from self._snapshots()
-            yield from self._answers()
+            if not self._missing:
+                yield from self._end()
+                yield from self._tables() if self._is_readable else ()
+                yield from self._snapshots()
+                yield from self._answers()
         if not self._is_readable:
             yield Finding("Claims and views were not compared", "mend the log first, then check again")
+        elif self._missing:
+            yield Finding("Claims and views were not compared", f"{MOVE}, and check that")
 
     def _file(self) -> Iterator[Finding]:
         """Whether SQLite finds its own file whole: a broken page may lie where none of our queries comes by."""

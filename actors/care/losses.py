@@ -117,18 +117,15 @@ def _not_whole(what: str, todo: str) -> NotWhole:
 
 def _forgotten(connection: Connection) -> Iterator[str]:
     """What others remember and the log does not know; of others that are not all there any more, only those ask."""
-    if missing := schema.missing_tables(connection):
-        for table in _FOLLOW:
-            if table.name not in missing and (position := _scalar(connection, _position_without_event(table))):
-                yield _told(position, table)
-        return
-    if end := end_lost(connection):
-        yield end
-    if answer := answer_lost(connection):
-        yield answer
+    missing = schema.missing_tables(connection)
+    for look in () if missing else (end_lost, answer_lost):
+        if what := look(connection):
+            yield what
     for table in _FOLLOW:
-        if position := _scalar(connection, _position_without_event(table)):
+        if table.name not in missing and (position := _scalar(connection, _position_without_event(table))):
             yield _told(position, table)
+    if missing:
+        return
     for id, version in connection.execute(_SNAPSHOTS_OF_MORE):
         yield f"The newest events of {id} are lost, of which there is a snapshot at its version {version}"
     yield from ends_lost(connection)

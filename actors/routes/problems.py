@@ -136,11 +136,12 @@ async def _http(request: Request, error: Exception) -> Response:
 
 async def _database(request: Request, error: Exception) -> Response:
     """A GET's: commands are told by the log's writer."""
-    told = database.damage(error) or database.trouble(error)
-    if told is None:
+    if (damage := database.damage(error)) is not None:  # which says why
+        return render_error(request, damage)
+    if (trouble := database.trouble(error)) is None:
         raise error
     logger.warning("the database failed: %s", error)
-    return render_error(request, told)
+    return render_error(request, trouble)
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

@@ -9,8 +9,9 @@ from enum import StrEnum
 
 from domain.aggregate import DomainEvent
 from domain.episode import Limits, Quality
+from domain.plan import Plan
 from domain.project import Project
-from domain.recording import Plan, Recording, RecordingState
+from domain.recording import Recording, RecordingState
 from projections.changes import Change, Drop, Patch, Put, Row, patch, touched
 from projections.tables import recording_episodes, recordings, rfc3339
 
@@ -80,10 +81,12 @@ def _opened(event: Recording.Opened) -> Row:
 
 def _options(event: Recording.Opened) -> Row | None:
     """What was asked for beyond what every session does."""
-    groups = ((event.plan, event.limits), (event.quality,))
-    plain = ((Plan(), Limits()), (Quality(),))
-    asked = [each for group, usual in zip(groups, plain, strict=True) if group != usual for each in group]
-    return {name: value for each in asked for name, value in each.model_dump(mode="json").items()} or None
+    asked: Row = {}
+    if (event.plan, event.limits) != (Plan(), Limits()):
+        asked |= event.plan.model_dump() | event.limits.model_dump()
+    if event.quality != Quality():
+        asked |= event.quality.model_dump(mode="json")
+    return asked or None
 
 
 def _started(event: Recording.EpisodeStarted) -> Row:

@@ -10,8 +10,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from domain.aggregate import MAX_DEPTH, Command, Name
 from domain.camera import CreateFileCamera
 from domain.episode import Limits
+from domain.plan import Plan
 from domain.project import CreateProject
-from domain.recording import Plan
 from domain.training import Train
 
 
