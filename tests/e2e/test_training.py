@@ -117,6 +117,7 @@ async def test_an_interrupted_training_ends_canceled_and_stays_so(server: Server
     supervisors = [each for title in ("ray::train-", "ray::TrainController") for each in server.processes(title)]
     assert len(supervisors) == 2
     assert not [each for each in supervisors if loads(each, "libtorch")], "only workers need torch"
+    assert not server.processes("ray::DatasetManager"), "there are no Ray datasets to manage"
     began = time.monotonic()
     await asyncio.to_thread(server.api.post, f"/jobs/{job}:interrupt")
     assert server.api.get(f"/jobs/{job}")["status"] == "canceled"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from tempfile import mkdtemp
+from uuid import uuid4
 
 import pytest
 
@@ -15,9 +16,10 @@ from actors.rebuild import rebuild
 from actors.reserve import BYTES, Reserve
 from domain.errors import StorageFull
 from domain.project import Project
+from domain.recording import OpenRecording, Recording, StartEpisode
 from projections import queries, schema
 from tests.disk import NEEDS_ROOT, fill, mounted
-from tests.integration.log_kit import AT, contents, new_project
+from tests.integration.log_kit import AT, Cell, contents, new_project
 from tests.postgresql import new_database, postgresql
 
 pytestmark = NEEDS_ROOT
@@ -81,6 +83,26 @@ async def test_deletes_succeed_on_a_full_disk_however_often_it_is_filled(disk: P
         await log.append(doomed)
         assert free(disk) < ROOM  # what the delete did not need is set aside again before anybody else can use it
     assert contents(log)["projects"] == []
+
+
+async def test_what_the_full_disk_has_ended_is_noted_all_the_same(disk: Path, log: Log) -> None:
+    """An episode, whose rows find no room either: it is interrupted in the log, and not open for ever."""
+    cell, episode = Cell(), uuid4()
+    for thing in cell.things:
+        await log.append(thing)
+    command = OpenRecording(environment_id=cell.environment.id, dataset_id=cell.dataset.id)
+    session = Recording.open(uuid4(), cell.project.id, command, cell.environment, "push", AT)
+    session.ready(uuid4(), "node", AT)
+    session.start(episode, StartEpisode(), AT)
+    await log.append(session)
+    fill(disk, but_bytes=ROOM)
+    await write_until_full(log)
+    session.interrupt(episode, 12, "No space left", AT)
+    await log.append(session)
+    assert log.load(Recording, session.id).takes.interrupted[episode].rows == 12
+    session.start(uuid4(), StartEpisode(), AT)
+    with pytest.raises(StorageFull):
+        await log.append(session)
 
 
 async def test_a_delete_may_come_with_a_key_on_a_full_disk(disk: Path, log: Log) -> None:

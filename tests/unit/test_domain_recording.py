@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
+from pydantic import ValidationError
 
 from domain.aggregate import Hold, NeedHeld, Release
 from domain.claims import device
 from domain.environment import CreateEnvironment, Environment
+from domain.episode import Codec, Quality
 from domain.errors import Conflict, Invalid
 from domain.recording import KeepEpisode, OpenRecording, Recording, RecordingState, SaveEpisode, StartEpisode
 from tests.story import facts
@@ -264,6 +266,28 @@ def test_what_was_interrupted_is_kept_or_discarded_after_the_end_too(session: Re
 def test_a_planned_episode_has_as_many_rows_as_its_time(at: Any, plan: dict[str, Any], rows: int | None) -> None:
     command = OpenRecording(environment_id=ENVIRONMENT, dataset_id=DATASET, **plan)
     assert Recording.open(THING, PROJECT, command, _environment(at), "x", at).rows_planned == rows
+
+
+@pytest.mark.parametrize(
+    ("quality", "wrong"),
+    [
+        ({"crf": 52}, "crf"),
+        ({"codec": "av1", "crf": 64}, "crf"),
+        ({"codec": "vp9"}, "codec"),
+        ({"gop_s": 1.1}, "gop_s"),
+    ],
+)
+def test_a_quality_that_no_codec_has_is_refused_by_its_name(quality: dict[str, Any], wrong: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        OpenRecording(environment_id=ENVIRONMENT, **quality)
+    assert [error["loc"] for error in refused.value.errors()] == [(wrong,)]
+
+
+def test_a_session_has_the_quality_that_was_asked_for(at: Any) -> None:
+    command = OpenRecording(environment_id=ENVIRONMENT, dataset_id=DATASET, codec=Codec.AV1, crf=63, gop_s=0.25)
+    session = Recording.open(THING, PROJECT, command, _environment(at), "x", at)
+    assert session.quality == Quality(codec=Codec.AV1, crf=63, gop_s=0.25)
+    assert [session.quality.gop_rows(fps) for fps in (1, 10, 30)] == [1, 2, 7]
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 """Which database a DATABASE_URL names."""
 
+import sqlite3
 from pathlib import Path
 
+import psycopg
 import pytest
+from sqlalchemy.exc import DBAPIError
 
-from domain.errors import Invalid
-from projections.database import engine, sqlite_path
+from domain.errors import GetiActionError, Invalid, StorageFull, Unavailable
+from projections.database import engine, sqlite_path, trouble
 from settings import PROJECT
 
 
@@ -44,3 +47,29 @@ def test_anything_else_is_refused_without_showing_the_password(url: str) -> None
 def test_the_server_of_ones_own_is_among_what_may_be_written() -> None:
     with pytest.raises(Invalid, match="embedded-postgres"):
         engine("what?")
+
+
+def of_sqlite(code: int, words: str) -> sqlite3.OperationalError:
+    made = sqlite3.OperationalError(words)
+    made.sqlite_errorcode = code
+    return made
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (of_sqlite(sqlite3.SQLITE_FULL, "database or disk is full"), StorageFull),
+        (psycopg.errors.DiskFull("could not extend file: No space left on device"), StorageFull),
+        (of_sqlite(sqlite3.SQLITE_BUSY, "database is locked"), Unavailable),
+        (of_sqlite(sqlite3.SQLITE_IOERR_READ, "disk I/O error"), Unavailable),
+        (psycopg.OperationalError("the connection is lost"), Unavailable),
+        (of_sqlite(sqlite3.SQLITE_ERROR, "no such table: projects"), None),
+        (psycopg.ProgrammingError("relation does not exist"), None),
+    ],
+)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_reader_is_told_what_may_pass_and_no_mistake_of_ours_is_taken_for_it(
+    error: Exception, told: type[GetiActionError] | None, wrapped: bool
+) -> None:
+    found = trouble(DBAPIError("SELECT 1", {}, error) if wrapped else error)
+    assert (None if found is None else type(found)) == told
