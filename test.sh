@@ -116,7 +116,7 @@ else
   failed=0
   begin_beside "${without_server[@]}"
   say "== tests with a server, the others beside them"
-  "${pytest[@]}" tests/e2e || failed=$?
+  "${pytest[@]}" -v tests/e2e || failed=$? # named as they begin: some take minutes
   [ "$failed" -ne "$INTERRUPTED" ] || exit "$failed"
   say "== tests without a server"
   end_beside || failed=$?

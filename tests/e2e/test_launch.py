@@ -74,9 +74,11 @@ def _names(page: str, token: str) -> set[str]:
         pytest.param("Starting the server", signal.SIGTERM, marks=pytest.mark.long),
     ],
 )
-def test_it_stops_while_it_starts(own_server: Server, words: str, number: signal.Signals) -> None:
+def test_it_stops_while_it_starts(server: Server, own_server: Server, words: str, number: signal.Signals) -> None:
+    """Beside another server, whose Ray it names and keeps apart from."""
+    assert server.process is not None
     own_server.begin()
-    own_server.says(words)
+    assert "Another Ray runs on this machine (127.0.0.1:" in own_server.says(words)
     assert own_server.stop(number, kill=os.kill) < STOP_S
 
 

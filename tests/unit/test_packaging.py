@@ -96,6 +96,17 @@ def test_the_example_shows_every_setting_with_its_default(monkeypatch: pytest.Mo
     assert Settings(_env_file=example) == Settings(_env_file=None)
 
 
+def test_the_readme_tells_every_setting_with_its_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    table = (PROJECT / "README.md").read_text().partition("\n## Settings\n")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1:3] for line in table.splitlines() if line.startswith("| `")]
+    told = [pair for row in rows for pair in zip(*(re.findall(r"`([^`]+)`", cell) for cell in row), strict=True)]
+    assert sorted(name for name, _ in told) == sorted(name.upper() for name in Settings.model_fields)
+    (tmp_path / ".env").write_text("".join(f"{name}={default}\n" for name, default in told))
+    assert Settings(_env_file=tmp_path / ".env") == Settings(_env_file=None)
+
+
 def imported(path: Path) -> Iterator[str]:
     """The modules that a file names in its imports, wherever in the file."""
     for node in ast.walk(ast.parse(path.read_text())):
