@@ -9,7 +9,7 @@ cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")"
 usage() {
   cat <<TEXT
 ./test.sh          everything but the soaks (within 15 minutes on 2 cores)
-./test.sh quick    lint and the fast tests (a minute or two; needs neither torch nor a browser)
+./test.sh quick    lint and the fast tests, on SQLite (a minute or two; needs neither torch nor a browser)
 ./test.sh --long   everything, the soaks, repeated kills and big replays too
 More words go to pytest: ./test.sh quick -k recording
 TEXT
@@ -60,7 +60,7 @@ case ${1:-} in
 esac
 
 case $mode in
-  quick) needs=(--dev) only=(-m "not slow and not train and not long") ;;
+  quick) needs=(--dev) only=(-m "not slow and not train and not long" -k "not postgresql") ;;
   full) needs=(--dev --train) only=(-m "not long") ;;
   long) needs=(--dev --train) only=() ;;
 esac
