@@ -11,7 +11,6 @@ from typing import cast
 
 import av
 import numpy as np
-from av.codec.context import Flags
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -111,8 +110,8 @@ def _decoded(container: av.container.InputContainer, fps: int) -> int:
     for stream in container.streams.video[:1]:
         if stream.codec_context is None:  # what is said of the stream is damaged
             return 0
+        # For AV1's decoder the second: with more threads it gives a picture two packets later.
         stream.codec_context.thread_type, stream.codec_context.thread_count = "NONE", 1
-        stream.codec_context.flags |= Flags.low_delay  # else AV1's decoder gives a picture two packets later
         with suppress(av.error.FFmpegError):
             for packet in chain(_rows(container, fps), [None]):
                 for frame in stream.decode(packet):

@@ -92,6 +92,7 @@ def test_keyframes_come_in_time_and_no_picture_waits_for_a_later_one(tmp_path, q
     take.start()
     take.finish(ROWS - 1, 30)
     with av.open(str(video_path(tmp_path, "top"))) as container:
+        assert container.streams.video[0].codec_context.codec.canonical_name == quality.codec
         packets = [packet for packet in container.demux(video=0) if packet.size]
     assert all(packet.pts == packet.dts for packet in packets)
     keys = [row for row, packet in enumerate(packets) if packet.is_keyframe and row < ROWS]
