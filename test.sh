@@ -60,9 +60,9 @@ case ${1:-} in
 esac
 
 case $mode in
-  quick) needs=(--dev) only=(-m "not slow and not train and not long" -k "not postgresql") ;;
-  full) needs=(--dev --train) only=(-m "not long") ;;
-  long) needs=(--dev --train) only=() ;;
+  quick) needs=(--dev) marks="not slow and not train and not long" ;;
+  full) needs=(--dev --train) marks="not long" ;;
+  long) needs=(--dev --train) marks="" ;;
 esac
 
 stage "setup" ./run.sh "${needs[@]}" --setup
@@ -73,8 +73,12 @@ stage "shell" .venv/bin/shellcheck run.sh test.sh .ci/run
 stage "walls" .venv/bin/lint-imports --no-logo
 stage "types" .venv/bin/mypy
 
-pytest=(.venv/bin/python -m pytest "${only[@]}")
-without_server=("${pytest[@]}" -n auto --maxprocesses 4 --dist worksteal tests/unit tests/integration)
+pytest=(.venv/bin/python -m pytest -m "$marks")
+if [ "$mode" = quick ]; then pytest+=(-k "not postgresql"); fi
+among="${marks:+$marks and }"
+side_by_side=(-m "${among}not alone" -n auto --maxprocesses 4 --dist worksteal)
+without_server=("${pytest[@]}" "${side_by_side[@]}" tests/unit tests/integration)
+alone=("${pytest[@]}" -m "${among}alone" tests/unit tests/integration)
 
 # Tests with a server measure what people wait for, one after the other, and leave a third of two cores idle. What the
 # others do in the meantime is told when those are through.
@@ -104,10 +108,12 @@ if [ $# -gt 0 ]; then
   exec "${pytest[@]}" "$@"
 elif [ "$mode" = quick ]; then
   say "== tests"
-  exec "${without_server[@]}"
+  "${without_server[@]}"
+  exec "${alone[@]}"
 elif [ "$mode" = long ]; then
   # The big ones without a server measure too.
   stage "tests" "${without_server[@]}"
+  stage "tests that measure" "${alone[@]}"
   on_postgresql=(tests/e2e/test_{bad_input,curation,durability,http,live,recording}.py)
   stage "tests with a server on PostgreSQL" \
     env TEST_DATABASE=postgresql .venv/bin/python -m pytest -m "not long" "${on_postgresql[@]}"
@@ -120,5 +126,6 @@ else
   [ "$failed" -ne "$INTERRUPTED" ] || exit "$failed"
   say "== tests without a server"
   end_beside || failed=$?
+  stage "tests that measure" "${alone[@]}"
   exit "$failed"
 fi

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,13 @@ from settings import PROJECT
 from tests.browser import browsing, opened
 from tests.postgresql import new_database, postgresql
 
-from .kit import ended, open_session, record, submit
+from .kit import close_sessions, ended, open_session, record, submit
 
 START_S = 240.0
 STOP_S = 10.0
 PROGRAM = (sys.executable, "-m", "cli")
 REST_S = 3
+FAILED = pytest.StashKey[bool]()
 NOISE = ("Task was destroyed but it is pending", "will not be applied")
 ICE_SERVERS = [
     {"urls": ["stun:127.0.0.1:9"]},
@@ -206,6 +207,22 @@ def server(tmp_path_factory: pytest.TempPathFactory, kept_in: dict[str, str]) ->
     assert not shared.database.with_name(f"{shared.database.name}-wal").exists()  # the file alone is whole
     said = shared.log.read_text()
     assert not [noise for noise in NOISE if noise in said]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        item.stash[FAILED] = True
+    return report
+
+
+@pytest.fixture(autouse=True)
+def left_as_it_was(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that failed leaves its sessions open: closed here, so that it is the only one that fails."""
+    yield
+    if "server" in request.fixturenames and FAILED in request.node.stash:
+        close_sessions(request.getfixturevalue("server").api)
 
 
 @pytest.fixture

@@ -26,6 +26,15 @@ def open_session(api: Api, cell: Cell, **body: Any) -> str:
     return f"{sessions}/{opened['id']}"
 
 
+def close_sessions(api: Api) -> None:
+    """Every one that is still open, of whichever project."""
+    for project in api.get("/projects"):
+        sessions = f"/projects/{project['id']}/recordings"
+        for session in api.get(sessions):
+            if session["state"] not in ("closed", "failed"):
+                api.post(f"{sessions}/{session['id']}:close")
+
+
 def record(api: Api, session: str, seconds: float) -> dict[str, Any]:
     """An episode, as saving it answered."""
     episode = api.post(f"{session}:start_episode")["episode_id"]

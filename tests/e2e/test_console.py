@@ -23,6 +23,14 @@ PIXELS = """
   return [...context.getImageData(0, 0, 96, 96).data];
 }
 """
+COUNT_CHANGES = """
+() => new Promise((ready) => {
+  window.changes = 0;
+  const source = new EventSource("/api/live");
+  source.addEventListener("hello", ready);
+  source.onmessage = () => (window.changes += 1);
+})
+"""
 ROWS = """
 [...document.querySelectorAll('.project[data-id="{}"] .session div')].some((entry) =>
   entry.firstChild.textContent === "Row" && Number(entry.lastChild.textContent) > 10)
@@ -77,12 +85,15 @@ async def test_watching_goes_on_while_an_episode_is_recorded(page: Page, server:
     episode = (await command(server.api, f"{session}:start_episode"))["episode_id"]
     await until_told(page, project, Session="recording")
     before, asked = await _row(page, project), list[str]()
+    await page.evaluate(COUNT_CHANGES)
     page.on("request", lambda request: asked.append(request.url))
     assert await best_rate(page, project) >= FULL_RATE
     assert await _row(page, project) > before
     await asyncio.sleep(4)
     asked_of_it = [url for url in asked if url.endswith(f"{project}/recordings")]
-    assert len(asked_of_it) <= 2, "the row is told, not asked for every second"
+    changes = int(await page.evaluate("window.changes"))  # a camera of an earlier test goes to rest, say
+    print("asked", len(asked_of_it), "times, changes", changes)
+    assert len(asked_of_it) <= changes + 1, "the row is told, not asked for every second"
     saved = await command(server.api, f"{session}:save_episode", {"episode_id": episode})
     assert saved["rows"] > before
     await until_told(page, project, **{"Episodes saved": "1"})

@@ -204,6 +204,7 @@ def test_a_take_with_a_plan_ends_with_it_whoever_coordinates_it(tmp_path):
         take.finish(ROWS, 1)
 
 
+@pytest.mark.alone
 def test_an_aborted_take_stops_at_once_even_before_its_first_row(tmp_path):
     take = CameraTake(camera_ring(past_clock(2), 2, (96, 64)), soon(60), tmp_path, "top", FPS)
     take.start()

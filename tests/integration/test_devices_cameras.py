@@ -32,6 +32,7 @@ def grab(camera: CameraDriver, count: int) -> list[Frame]:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_the_testcard_keeps_its_pace_within_one_percent() -> None:
     camera = simulated("testcard", fps=30)
     assert camera.open() == StreamProfile(320, 240, 30.0)

@@ -69,6 +69,7 @@ def kill(server: subprocess.Popen[str]) -> None:
     os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)
 
 
+@pytest.mark.alone
 def test_a_server_that_lives_is_told_at_once(config: Settings) -> None:
     said: list[str] = []
     with server(0) as living, ExitStack() as stack:

@@ -113,6 +113,7 @@ def _stands(log: Log, acknowledged: dict[int, tuple[int, Any]]) -> None:
         assert (answer.position, answer.body) == (position, body)
 
 
+@pytest.mark.alone
 async def test_a_holder_that_is_cut_off_is_put_out(postgresql_url: str) -> None:
     """As a process that was suspended in its transaction, or whose node is gone: the next one waits 5 s at most."""
     schema.upgrade(postgresql_url)
@@ -127,6 +128,7 @@ async def test_a_holder_that_is_cut_off_is_put_out(postgresql_url: str) -> None:
     log.close()
 
 
+@pytest.mark.alone
 async def test_behind_a_holder_that_is_stopped_each_is_told_in_time(sqlite_url: str) -> None:
     """The kernel's lock cannot be taken from a stopped process; whoever waits for it is told after 5 s."""
     schema.upgrade(sqlite_url)

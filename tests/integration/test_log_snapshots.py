@@ -103,6 +103,7 @@ async def test_one_of_another_shape_is_replayed_past(log: Log) -> None:
     assert log.load(Project, project.id).__dict__ == project.__dict__
 
 
+@pytest.mark.alone
 async def test_ten_thousand_events_are_loaded_in_a_blink(log: Log) -> None:
     project = new_project()
     await grow(log, project, EVENTS)

@@ -71,6 +71,7 @@ async def rates(peers: Peers, viewers: list[Viewer], seconds: float) -> tuple[fl
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 async def test_three_viewers_get_full_rate_from_one_encode(peers: Peers) -> None:
     viewers = [Viewer() for _ in range(3)]
     for viewer in viewers:
@@ -89,6 +90,7 @@ async def test_three_viewers_get_full_rate_from_one_encode(peers: Peers) -> None
     await asyncio.gather(*(viewer.close() for viewer in viewers))
 
 
+@pytest.mark.alone
 async def test_late_viewer_starts_at_once_on_a_keyframe(peers: Peers) -> None:
     early, late = Viewer(), Viewer()
     await early.join(peers)
