@@ -109,8 +109,10 @@ def _guard(app: FastAPI, config: Settings) -> None:
     from actors.routes.as_of import AsOf
     from actors.routes.guard import Guard
     from actors.routes.position import LogPosition
+    from actors.routes.single import Single
 
     app.add_middleware(AsOf)
+    app.add_middleware(Single)
     app.add_middleware(LogPosition)
     hosts = frozenset({*LOOPBACK, config.host}) if config.host in LOOPBACK else frozenset[str]()
     app.add_middleware(Guard, config.address, hosts=hosts, origins=frozenset(config.cors_origins))

@@ -1,4 +1,4 @@
-"""Every setting, read from the environment or `.env` in the project folder, here and nowhere else."""
+"""Every setting, read from the environment or `.env` in the base folder, here and nowhere else."""
 
 import re
 from difflib import get_close_matches
@@ -11,7 +11,10 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PROJECT = Path(__file__).resolve().parent
-ENV_FILE = PROJECT / ".env"
+"""Where the code is: a checkout, or the packages of an environment, which whoever removes that removes too."""
+BASE = PROJECT if (PROJECT / "pyproject.toml").exists() else Path.home() / "geti-action"
+"""Where data and `.env` are, unless told otherwise: the checkout, or a folder of the user's own."""
+ENV_FILE = BASE / ".env"
 EMBEDDED_POSTGRES = "embedded-postgres"
 _ORIGIN = re.compile(r"https?://[^/?#\s]+")
 _RELAY = re.compile(r"(stun|turn)s?:[^\s]")
@@ -23,7 +26,7 @@ class NotText(Exception):
 
 
 class Settings(BaseSettings):
-    """Relative paths count from the project folder, never from the current one."""
+    """Relative paths count from the base folder, never from the current one."""
 
     model_config = SettingsConfigDict(env_file=ENV_FILE, extra="ignore", env_ignore_empty=True, frozen=True)
 
@@ -91,12 +94,12 @@ class Settings(BaseSettings):
     @field_validator("storage_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        return PROJECT / value
+        return BASE / value
 
     @field_validator("media_roots")
     @classmethod
     def _all_absolute(cls, value: list[Path]) -> list[Path]:
-        return [PROJECT / path for path in value]
+        return [BASE / path for path in value]
 
     @model_validator(mode="after")
     def _refuse_open_doors(self) -> Self:

@@ -5,12 +5,13 @@ time: a repetition waits for the answer, and takes the key over when nobody hold
 carried the command out is gone. Such commands can be repeated: they name what they make.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 from sqlalchemy import Connection, Text, bindparam, cast, delete, exists, select
 
 from domain.errors import DatabaseDamaged, KeyReused, Unavailable
@@ -20,6 +21,13 @@ from projections.tables import events, rfc3339
 from projections.tables import idempotency as table
 
 _KNOWN = Query(select(table).where(table.c.scope == bindparam("scope"), table.c.key == bindparam("key")))
+_GIVEN = (
+    select(*(column for column in table.c if column.name not in ("answer", "held_until")))
+    .add_columns(cast(table.c.answer, Text).label("answer"))
+    .where(table.c.status.is_not(None))
+    .order_by(table.c.scope, table.c.key)
+    .execution_options(yield_per=1000)
+)
 _EACH = select(table.c.status, cast(table.c.answer, Text).label("answer"), table.c.position, table.c.held_until)
 HOLD = timedelta(seconds=10)
 KEPT = timedelta(hours=24)
@@ -59,6 +67,27 @@ class Once:
     body_sha256: str
     status: int
     render: Callable[[Connection, int], Any]
+
+
+class Given(BaseModel):
+    """What was answered: the aggregate's version and the body."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    version: int
+    body: Any
+
+
+class Kept(BaseModel):
+    """A key with its answer, as it moves from one database to another."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    scope: str
+    key: str
+    body_sha256: str
+    status: int
+    answer: Given
+    created_at: AwareDatetime
+    position: int
 
 
 def find(connection: Connection, scope: str, key: str, body_sha256: str) -> Answer | None:
@@ -106,6 +135,18 @@ def remember(connection: Connection, once: Once, version: int, position: int) ->
     kept = {"status": once.status, "answer": {"version": version, "body": answer.body}, "position": position}
     _put(connection, once.scope, once.key, once.body_sha256, rfc3339(_now()), **kept)
     return answer
+
+
+def kept(connection: Connection, upto: int) -> Iterator[Kept]:
+    """Those given up to a position. One that is damaged can be repeated nowhere, so it is not among them."""
+    for row in connection.execute(_GIVEN.where(table.c.position <= upto)):
+        if _is_readable(row._asdict()):
+            yield Kept.model_validate(row._asdict() | {"answer": orjson.loads(row.answer)})
+
+
+def take_in(connection: Connection, moved: Iterable[Kept]) -> None:
+    """Keep them here too."""
+    connection.execute(table.insert(), [each.model_dump() | {"held_until": None} for each in moved])
 
 
 def forget_old(connection: Connection) -> None:

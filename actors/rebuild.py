@@ -47,12 +47,12 @@ def rebuild(log: Log, names: Collection[str] = (), told: Told = lambda _done, _t
         connection.detach()  # the tables go with it
         fresh = Fresh(connection, views)
         events = _read_on(log, fresh, told)
-        replaced = fresh.compare()
+        fresh.compare()
         events += _read_on(log, fresh, told)  # what came while they were compared, so that little is left
         with log.turn(connection):
             last = list(log.read(after=fresh.position))
             fresh.swap(last)
-    return Rebuilt(events + len(last), replaced, fresh.poisoned)
+    return Rebuilt(events + len(last), fresh.differing, fresh.poisoned)
 
 
 def _read_on(log: Log, fresh: Fresh, told: Told) -> int:

@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, StaticPool
 
 from domain.errors import DatabaseDamaged, GetiActionError, Invalid, LogBusy, StorageFull, Unavailable
-from settings import PROJECT
+from settings import BASE
 
 BUSY_TIMEOUT_MS = 5000
 LOCK_TIMEOUT_S = 30.0
@@ -97,9 +97,9 @@ def in_memory() -> Engine:
 
 
 def sqlite_path(url: str) -> Path | None:
-    """The database file, absolute; None for PostgreSQL. Relative paths count from the project folder."""
+    """The database file, absolute; None for PostgreSQL. Relative paths count from the base folder."""
     parsed = _parsed(url)
-    return PROJECT / _file(parsed) if parsed.get_backend_name() == "sqlite" else None
+    return BASE / _file(parsed) if parsed.get_backend_name() == "sqlite" else None
 
 
 def begin_immediate(connection: Connection, postgresql: str = "") -> RootTransaction:
@@ -174,7 +174,7 @@ def _file(url: URL) -> str:
 
 
 def _sqlite(url: URL) -> Engine:
-    path = PROJECT / _file(url)
+    path = BASE / _file(url)
     path.parent.mkdir(parents=True, exist_ok=True)
     made = create_engine(
         url.set(database=str(path)),

@@ -17,9 +17,9 @@ from pathlib import Path
 import psutil
 
 from domain.errors import Unavailable
-from settings import EMBEDDED_POSTGRES, PROJECT, settings
+from settings import BASE, EMBEDDED_POSTGRES, settings
 
-FOLDER = PROJECT / "data" / "postgres"
+FOLDER = BASE / "data" / "postgres"
 STOP_S = 5.0
 
 

@@ -55,7 +55,7 @@ class Fresh:
         self._connection = connection
         self._views = dict(views)
         self._into = {table: _fresh(table) for view in views.values() for table in view.tables}
-        self._to_replace: list[Table] = []
+        self._to_replace: dict[Table, int] = {}
         self._since: list[Recorded] | None = None
         self.position = 0
         self.poisoned: dict[str, Poison] = {}
@@ -85,9 +85,15 @@ class Fresh:
         into both later on makes no new difference."""
         with _transaction(self._connection):
             found = {table: self._compare(table) for table in self._tables()}
-        self._to_replace = [table for table, count in found.items() if count]
+        self._to_replace = {table: count for table, count in found.items() if count}
         self._since = []
-        return sum(found.values())
+        return self.differing
+
+    @property
+    def differing(self) -> int:
+        """How many rows of the live tables were found not to be as they should; after the swap, how many of them were
+        replaced."""
+        return sum(self._to_replace.get(table, 0) for table in self._tables())
 
     def of_lost_events(self) -> int:
         """How many of the live rows that differ say something that is not in the log: they are of an event that it

@@ -61,32 +61,36 @@ class Listing:
         if page is None:
             rows = self._all.rows(connection, **parameters)
             return Rows(rows, len(rows))
-        after = self._first if page.cursor is None else self._place(page.cursor)
+        seal = self._seal + repr(sorted(parameters.items())).encode()
+        after = self._first if page.cursor is None else self._place(page.cursor, seal)
         behind = {_after(name): value for name, value in zip(self._places, after, strict=True)}
         found = self._page.rows(connection, limit_=page.limit + 1, **behind, **parameters)
         places = [tuple([row.pop(name) for name in self._places]) for row in found]
         more = len(found) > page.limit
         total = self._count.rows(connection, **parameters)[0]["total"]
-        return Rows(found[: page.limit], total, self._cursor(places[page.limit - 1]) if more else None)
+        return Rows(found[: page.limit], total, _cursor(places[page.limit - 1], seal) if more else None)
 
-    def _cursor(self, place: Place) -> str:
-        text = orjson.dumps(place)
-        return base64.urlsafe_b64encode(self._sum(text) + text).decode().rstrip("=")
-
-    def _place(self, cursor: str) -> Place:
+    def _place(self, cursor: str, seal: bytes) -> Place:
         try:
             read = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
             text = read[SUM_BYTES:]
-            place = orjson.loads(text) if read.startswith(self._sum(text)) else None
+            place = orjson.loads(text) if read.startswith(_sum(text, seal)) else None
         except (binascii.Error, ValueError):
             place = None
         if not isinstance(place, list) or len(place) != len(self._first) or not all(map(_is_like, place, self._first)):
             raise Invalid("This cursor is not one of this list; take it from the Link header of the page before.")
         return tuple(place)
 
-    def _sum(self, text: bytes) -> bytes:
-        """Tells a cursor of this list from another's and a mistyped one. It gives no rights, so it is no secret."""
-        return hashlib.sha256(self._seal + text).digest()[:SUM_BYTES]
+
+def _cursor(place: Place, seal: bytes) -> str:
+    text = orjson.dumps(place)
+    return base64.urlsafe_b64encode(_sum(text, seal) + text).decode().rstrip("=")
+
+
+def _sum(text: bytes, seal: bytes) -> bytes:
+    """Tells a cursor of this list, and of what was asked of it, from another's and a mistyped one. It gives no rights,
+    so it is no secret."""
+    return hashlib.sha256(seal + text).digest()[:SUM_BYTES]
 
 
 def _after(place: str) -> str:

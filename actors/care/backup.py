@@ -11,7 +11,9 @@ The files are listed after the log: all that the log names is there by then, and
 else (tables, claims, snapshots) follows from the log.
 """
 
+import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -27,8 +29,8 @@ from projections.tables import rfc3339
 
 LOG, FILES, STORAGE, LABEL = "log.jsonl", "files.jsonl", "storage", "backup.json"
 FORMAT = "geti-action-backup/1"
-LISTING = (FILES, "geti-action-files/1", "files")
-"""The list of files: its name, its format, and what its lines are."""
+LISTING, LISTED = "geti-action-files/1", "files"
+"""The format of the list of files, and what its lines are."""
 
 Told = Callable[[str, int, int], None]
 """Is told what is being counted ("events", "bytes"), how much of it is done, and how much there is."""
@@ -52,16 +54,14 @@ class Label(BaseModel):
 
 def back_up(log: Log, storage: Path, folder: Path, told: Told, *, with_files: bool) -> Label:
     """Write a backup into ``folder``, which must be new or empty. Raises Conflict when it is not, Invalid when it lies
-    in the storage root, Damaged when the log is; StorageFull, Unavailable."""
+    in the storage root, Damaged when the log is; StorageFull, Unavailable: then nothing of it is left."""
     _must_be_free(folder, storage)
-    with file_errors("write the backup"):
-        folder.mkdir(parents=True, exist_ok=True)
+    with file_errors("write the backup"), _whole_folder(folder):
         exported = export_to(log, folder / LOG, lambda done, total: told("events", done, total))
         copies = folder / STORAGE if with_files else None
         listing = _Listing(storage, copies, told)
-        name, named, counted = LISTING
-        with sealed.whole_file(folder / name) as file:
-            count, sha256 = sealed.write(file, {"format": named}, listing.lines(), counted)
+        with sealed.whole_file(folder / FILES) as file:
+            count, sha256 = sealed.write(file, {"format": LISTING}, listing.lines(), LISTED)
         fsync_folders(folder)
         label = Label(
             release=lines.release(),
@@ -76,6 +76,22 @@ def back_up(log: Log, storage: Path, folder: Path, told: Told, *, with_files: bo
         )
         write_bytes(folder / LABEL, label.model_dump_json(indent=1).encode())
     return label
+
+
+@contextmanager
+def _whole_folder(folder: Path) -> Iterator[None]:
+    """One that is not finished is of no use, and takes room on a disk that may be full."""
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder / STORAGE, ignore_errors=True)
+        for name in (LOG, FILES, LABEL):
+            (folder / name).unlink(missing_ok=True)
+        if is_new:
+            folder.rmdir()
+        raise
 
 
 def _must_be_free(folder: Path, storage: Path) -> None:

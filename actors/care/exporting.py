@@ -5,6 +5,8 @@ from itertools import batched
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from actors import answers
+from actors.answers import Kept
 from actors.care import lines, losses, rows
 from actors.care.sealed import whole_file
 from actors.log import Log
@@ -21,15 +23,21 @@ class Exported(NamedTuple):
 
 
 def export_log(log: Log, file: BinaryIO, told: Told = lambda _done, _total: None) -> Exported:
-    """Write the events that there are now, in memory that does not grow with them. Raises NotWhole when some are lost,
-    Damaged at the first that is not what was written: whoever took it in would refuse it."""
+    """Write the events that there are now, and what was answered up to there, in memory that does not grow with them.
+    Raises NotWhole when some are lost, Damaged at the first that is not what was written: whoever took it in would
+    refuse it."""
     with log.failures():
         position = log.position()
         with log.engine.connect() as connection:
             losses.refuse(connection, position)
         checked = _telling(rows.read(log.engine.connect, position), position, told)
-        events, sha256 = lines.write(file, rows.sound(checked), schema.HEAD)
+        events, sha256 = lines.write(file, rows.sound(checked), _answers(log, position), schema.HEAD)
     return Exported(events, position, sha256)
+
+
+def _answers(log: Log, position: int) -> Iterator[Kept]:
+    with log.engine.connect() as connection:
+        yield from answers.kept(connection, position)
 
 
 def export_to(log: Log, path: Path, told: Told = lambda _done, _total: None) -> Exported:

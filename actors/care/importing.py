@@ -11,7 +11,7 @@ from typing import BinaryIO, NamedTuple
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import IntegrityError
 
-from actors import claims, codec, snapshots
+from actors import answers, claims, codec, snapshots
 from actors.care import lines, rows
 from actors.care.replay import replay
 from actors.log import Log
@@ -45,10 +45,13 @@ def import_log(log: Log, file: BinaryIO, told: Callable[[int], None] = lambda _b
     reader, following = lines.Reader(file), codec.Following()
     with log.failures(), log.engine.connect() as connection, log.turn(connection):
         _begin(connection)
-        for batch in batched(reader, rows.BATCH):
+        for batch in batched(reader.events(), rows.BATCH):
             with connection.begin_nested():  # lets go of the savepoints of the fold
                 _take_in(connection, batch, following)
             count, position = count + len(batch), batch[-1].position
+            told(reader.done_bytes)
+        for kept in batched(reader.answers(), rows.BATCH):
+            answers.take_in(connection, kept)
             told(reader.done_bytes)
         _refuse_disorder(connection)
         rows.continue_behind(connection, position)

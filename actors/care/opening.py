@@ -103,7 +103,7 @@ def _write_log(target: Path, connection: Connection, revision: str) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     stored = rows.read(lambda: nullcontext(connection), rows.newest(connection))
     with whole_file(target) as file:
-        lines.write(file, stored, revision)
+        lines.write(file, stored, (), revision)  # an older release's answers may be of another shape
     return target
 
 

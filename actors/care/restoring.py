@@ -17,6 +17,7 @@ from actors.log import Log
 from domain.errors import Conflict, Invalid, Malformed, NotFound
 
 STAGING = ".restoring"
+_LISTING = {backup.LISTING: backup.LISTED}
 
 
 def restore(log: Log, storage: Path, folder: Path, told: Told) -> Imported:
@@ -54,10 +55,10 @@ def _label(folder: Path) -> Label:
 
 def _check_lists(folder: Path, label: Label) -> None:
     """Both are whole and the label's, before anything is done with them."""
-    lists = ((backup.LOG, lines.FORMAT, lines.COUNTED, label.log_sha256), (*backup.LISTING, label.files_sha256))
-    for name, named, counted, sha256 in lists:
+    lists = ((backup.LOG, lines.READ, label.log_sha256), (backup.FILES, _LISTING, label.files_sha256))
+    for name, formats, sha256 in lists:
         with (folder / name).open("rb") as file:
-            reader = sealed.Reader(file, named, counted)
+            reader = sealed.Reader(file, formats)
             for _ in reader:
                 pass
             if reader.sha256 != sha256:
@@ -65,9 +66,8 @@ def _check_lists(folder: Path, label: Label) -> None:
 
 
 def _entries(folder: Path) -> Iterator[Entry]:
-    name, named, counted = backup.LISTING
-    with (folder / name).open("rb") as file:
-        reader = sealed.Reader(file, named, counted)
+    with (folder / backup.FILES).open("rb") as file:
+        reader = sealed.Reader(file, _LISTING)
         for line in reader:
             try:
                 yield files.entry_of(line)

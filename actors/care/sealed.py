@@ -4,7 +4,7 @@ between and holds the sha256 of all that is before it. So a file that was cut, o
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -50,9 +50,10 @@ def write(file: BinaryIO, header: dict[str, Any], lines: Iterable[bytes], counte
 class Reader:
     """Reads such a file to its end, once. ``done_bytes`` is how far it is; ``sha256`` is there at the end."""
 
-    def __init__(self, file: BinaryIO, named: str, counted: str) -> None:
-        """``named`` is the format, ``counted`` what the lines are."""
-        self._file, self._format, self._counted = file, named, counted
+    def __init__(self, file: BinaryIO, formats: Mapping[str, str]) -> None:
+        """``formats`` are those that are understood, the newest first, with what the lines of each are."""
+        self._file, self._formats = file, formats
+        self._counted = next(iter(formats.values()))
         self._digest = hashlib.sha256()
         self._number = 0
         self.done_bytes = 0
@@ -82,8 +83,11 @@ class Reader:
             header = orjson.loads(line)
         except orjson.JSONDecodeError:
             header = None
-        if not isinstance(header, dict) or header.get("format") != self._format:
-            raise Malformed(f"This is not what is wanted, or a newer release's: a first line must name {self._format}.")
+        named = header.get("format") if isinstance(header, dict) else None
+        if not isinstance(named, str) or named not in self._formats:
+            wanted = " or ".join(self._formats)
+            raise Malformed(f"This is not what is wanted, or a newer release's: a first line must name {wanted}.")
+        self._counted = self._formats[named]
         self._digest.update(line)
 
     def _next(self) -> bytes:

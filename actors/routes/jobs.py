@@ -20,17 +20,20 @@ from domain.errors import Invalid
 from domain.model import Model
 from domain.training import Evaluate, InterruptJob, Job, Train
 from projections import queries, shapes
+from projections.paging import Rows
+from projections.routes.replies import COUNTED, many
 from settings import settings
 
 router = APIRouter(prefix="/api", tags=["jobs"])
 
 
-@router.get("/policies", summary="List what can be trained")
-async def policies() -> list[dict[str, Any]]:
+@router.get("/policies", response_model=list[dict[str, Any]], summary="List what can be trained", openapi_extra=COUNTED)
+async def policies(request: Request) -> Response:
     """What can be trained, with the JSON schema of each policy's arguments."""
     from actors.learning.policies import catalogue
 
-    return catalogue()
+    entries = catalogue()
+    return many(request, Rows(entries, len(entries)))
 
 
 @router.post("/jobs:train", summary="Train a policy", **answers(202, shapes.Job))

@@ -100,9 +100,9 @@ def render_error(request: Request, error: GetiActionError) -> Response:
 
 async def _validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    errors = [
-        {"loc": _location(item, error.body), "message": item["msg"], "type": item["type"]} for item in error.errors()
-    ]
+    said = [(_location(item, error.body), item["msg"], item["type"]) for item in error.errors()]
+    # Of what may be one of several types, each says what it misses: often the same.
+    errors = [{"loc": loc, "message": message, "type": type} for loc, message, type in dict.fromkeys(said)]
     detail = "; ".join(f"{item['loc']}: {item['message']}" for item in errors[:5])
     return problem(request.url.path, 422, "validation_error", "Validation failed", detail, errors=errors)
 

@@ -6,6 +6,7 @@ for that. One whose client hangs up is carried through all the same: Serve cance
 
 import asyncio
 import hashlib
+import json
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -24,7 +25,16 @@ from actors.gateway import Gateway
 from actors.log import Ack, Log
 from actors.provenance import begin, of_request
 from domain.aggregate import Aggregate
-from domain.errors import GetiActionError, Invalid, LogBusy, NotFound, StaleVersion, Unavailable, UnsupportedMedia
+from domain.errors import (
+    GetiActionError,
+    Invalid,
+    LogBusy,
+    Malformed,
+    NotFound,
+    StaleVersion,
+    Unavailable,
+    UnsupportedMedia,
+)
 from projections import fold
 from projections.kinds import Found
 
@@ -270,9 +280,7 @@ async def _write(
     if_match: Annotated[str | None, Header(alias="If-Match", description=CONDITION)] = None,
 ) -> Write:
     await _refuse_other_media(request)
-    for header in ("idempotency-key", "if-match"):
-        if len(request.headers.getlist(header)) > 1:
-            raise Invalid(f"The request has more than one {header} header; send one.")
+    _refuse_doubles(await request.body())
     gateway: Gateway = request.app.state.gateway
     provenance = of_request(request.headers)
     begin(provenance)
@@ -293,6 +301,20 @@ async def _refuse_other_media(request: Request) -> None:
     is_json = not media or media == "application/json" or (media.startswith("application/") and media.endswith("+json"))
     if not is_json and await request.body():
         raise UnsupportedMedia(f"Send the body as application/json, not {media}.")
+
+
+def _refuse_doubles(body: bytes) -> None:
+    """A name that comes twice in an object: of its two values, parsers take whichever they like."""
+
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        names = {name for name, _ in pairs}
+        for name, _ in pairs if len(names) < len(pairs) else ():
+            if name not in names:
+                raise Malformed(f"The body has {name!r} twice in one object; send it once.")
+            names.remove(name)
+
+    with suppress(ValueError, RecursionError):  # what is no JSON, whoever needs it says
+        json.loads(body, object_pairs_hook=look)
 
 
 def _version(if_match: str | None) -> int | None:

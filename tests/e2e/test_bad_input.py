@@ -333,9 +333,21 @@ def test_wrong_conditions_are_told(server: Server, http: httpx.Client, cell: Cel
     problem(server, http.post("/api/projects", json={"name": "x"}, headers={"If-Match": "*"}), 412)
     reply = http.put(path, json={"name": "x"}, headers={"Idempotency-Key": "k" * 201})
     assert problem(server, reply, 422)["errors"][0]["loc"] == "Idempotency-Key"
-    for twice in ("Idempotency-Key", "If-Match"):
-        reply = http.put(path, json={"name": "x"}, headers=[(twice, "1"), (twice, "2")])
-        assert twice.lower() in problem(server, reply, 422)["detail"]
+
+
+def test_what_is_said_twice_is_refused(server: Server, http: httpx.Client, cell: Cell) -> None:
+    """Whichever were taken, the other may have been meant."""
+    path = f"/api/projects/{cell.project}"
+    asked = [http.get(f"/api/{each}") for each in ("projects?limit=1&limit=2", "projects?at=1&at=2", "live?at&at=")]
+    asked += [http.get("/api/live", headers=[("Last-Event-ID", "1"), ("last-event-id", "1")])]
+    for name in ("Idempotency-Key", "If-Match"):
+        asked += [http.put(path, json={"name": "x"}, headers=[(name, "1"), (name, "2")])]
+    for reply, name in zip(asked, ("limit", "at", "at", "last-event-id", "idempotency-key", "if-match"), strict=True):
+        told = problem(server, reply, 422)
+        assert (told["error_code"], f"more than one {name}" in told["detail"].replace("`", "")) == ("said_twice", True)
+    for body in (b'{"name": "x", "name": "y"}', b'{"name": "x", "n\\u0061me": "x"}', b'{"name": {"a": 1, "a": 1}}'):
+        reply = http.post("/api/projects", content=body, headers=JSON)
+        assert "twice in one object" in problem(server, reply, 400)["detail"]
 
 
 def test_a_bad_offer_is_told(server: Server, http: httpx.Client, cell: Cell) -> None:

@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import Row, Table
 
 from actors.capture.lerobot_v3 import publish
+from actors.care import lines
 from actors.care.adopting import Wish, adopt
 from actors.care.importing import import_log
 from actors.learning.export import folder_digest
@@ -34,6 +35,8 @@ def _as_now(golden: bytes) -> bytes:
     """As this release writes it."""
     body, _, end = golden.rstrip(b"\n").rpartition(b"\n")
     body = re.sub(rb'"revision":"\d+"', b'"revision":"%s"' % schema.HEAD.encode(), body, count=1) + b"\n"
+    body = body.replace(b"geti-action-log/1", lines.FORMAT.encode(), 1)
+    end = end.replace(b"events", lines.COUNTED.encode())
     return body + re.sub(rb"[0-9a-f]{64}", hashlib.sha256(body).hexdigest().encode(), end) + b"\n"
 
 

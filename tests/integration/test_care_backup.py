@@ -234,6 +234,7 @@ def test_a_backup_needs_a_folder_of_its_own(log: Log, storage: Path, folder: Pat
     assert [path.name for path in folder.iterdir()] == ["mine"]
 
 
+@pytest.mark.parametrize("is_new", [True, False])
 @pytest.mark.parametrize(("number", "error"), [(errno.ENOSPC, StorageFull), (errno.EIO, Unavailable)])
 def test_a_backup_that_fails_is_none(
     log: Log,
@@ -243,13 +244,19 @@ def test_a_backup_that_fails_is_none(
     monkeypatch: pytest.MonkeyPatch,
     number: int,
     error: type[GetiActionError],
+    is_new: bool,
 ) -> None:
+    """What was written of it is gone: there may be no room for it."""
+
     def full(*_: object) -> None:
         raise OSError(number, os.strerror(number), str(folder))
 
     monkeypatch.setattr("actors.care.copying.copy", full)
+    if not is_new:
+        folder.mkdir()
     with pytest.raises(error, match="write the backup"):
         back_up(log, storage, folder, quiet, with_files=True)
+    assert not any(folder.iterdir()) if folder.exists() else is_new
     with pytest.raises(NotFound, match="not finished"):
         restore(other_log, storage, folder, quiet)
 

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, update
 
+from actors.answers import Answer, Once
 from actors.care.exporting import export_log, export_to
 from actors.care.importing import Imported, import_log
 from actors.codec import Damaged, UnknownTopic
 from actors.log import Log
 from actors.rebuild import rebuild
 from actors.snapshots import EVERY
-from domain.errors import Conflict, GetiActionError, Invalid, Malformed
+from domain.errors import Conflict, GetiActionError, Invalid, KeyReused, Malformed
 from domain.project import Project, UpdateProject
 from projections import tables
 from projections.changes import View
@@ -80,6 +81,21 @@ def test_what_is_written_out_again_is_the_same_byte_for_byte(log: Log) -> None:
     assert exported(log) == WHOLE
 
 
+async def test_what_was_answered_is_answered_again_on_the_other_side(log: Log, other_log: Log) -> None:
+    """But for what was not answered yet."""
+    scope, sha256 = "anonymous POST /api/projects", "0" * 64
+    once = Once(scope, "answered", sha256, 201, lambda *_: {"name": "Laboratory"})
+    answer = (await log.append(new_project(), once=once)).answer
+    await log.hold_key(scope, "held", sha256)
+    file = exported(log)
+    import_log(other_log, io.BytesIO(file))
+    assert answer == Answer(201, {"name": "Laboratory"}, 1, 1) == other_log.answered(scope, "answered", sha256)
+    assert [row["key"] for row in rows(other_log, tables.idempotency)["idempotency"]] == ["answered"]
+    assert exported(other_log) == file
+    with pytest.raises(KeyReused):
+        other_log.answered(scope, "answered", "of another body")
+
+
 def test_an_empty_log_moves_too(log: Log, other_log: Log) -> None:
     assert import_log(other_log, io.BytesIO(exported(log))) == Imported(0, 0, {})
     tell(other_log)
@@ -110,7 +126,7 @@ def resealed(file: bytes) -> bytes:
     *body, _ = file.splitlines(keepends=True)
     written.writelines(body)
     digest = hashlib.sha256(written.getvalue()).hexdigest()
-    written.write(b'{"events":%d,"sha256":"%s"}\n' % (len(body) - 1, digest.encode()))
+    written.write(b'{"lines":%d,"sha256":"%s"}\n' % (len(body) - 1, digest.encode()))
     return written.getvalue()
 
 
@@ -133,11 +149,15 @@ def replaced(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
     return lambda file: resealed(re.sub(old, new, file, count=1))
 
 
+ANSWER = (
+    b'{"scope":"anonymous POST /api/projects","key":"one","body_sha256":"","status":201,'
+    b'"answer":{"version":1,"body":{}},"created_at":"2026-11-01T09:00:01Z","position":1}\n'
+)
 BROKEN: dict[str, tuple[Callable[[bytes], bytes], type[GetiActionError], str]] = {
     "empty": (lambda _: b"", Malformed, "Line 1 is missing"),
-    "no log": (lambda _: b'{"some": "json"}\n', Malformed, "newer release's.*geti-action-log/1"),
+    "no log": (lambda _: b'{"some": "json"}\n', Malformed, "newer release's.*geti-action-log/2"),
     "no JSON": (lambda _: b"PK\x03\x04\n", Malformed, "geti-action-log/1"),
-    "of a later format": (lambda file: file.replace(b"log/1", b"log/2", 1), Malformed, "geti-action-log/1"),
+    "of a later format": (lambda file: file.replace(b"log/2", b"log/3", 1), Malformed, "geti-action-log/2"),
     "cut between lines": (lambda file: b"".join(file.splitlines(keepends=True)[:60]), Malformed, "Line 61 is cut off"),
     "cut in a line": (lambda file: file[: len(file) // 2], Malformed, "is cut off"),
     "cut in its last line": (lambda file: file[:-2], Malformed, "Line 82 is cut off"),
@@ -158,6 +178,16 @@ BROKEN: dict[str, tuple[Callable[[bytes], bytes], type[GetiActionError], str]] =
         "checksum",
     ),
     "an unknown event": (replaced(b"project.created", b"project.founded"), UnknownTopic, "'project.founded'"),
+    "an answer in another shape": (
+        lambda file: resealed(file.replace(b'{"lines"', b'{"scope":"anonymous"}\n{"lines"')),
+        Malformed,
+        "Line 82 is not an answer",
+    ),
+    "an event behind an answer": (
+        lambda file: resealed(file.replace(b'{"position":2,', ANSWER + b'{"position":2,')),
+        Malformed,
+        "Line 4 is not an answer",
+    ),
     "a field that is no such": (replaced(b"Laboratory", b"L" * 10 + b'","odd":"'), Damaged, "odd"),
 }
 

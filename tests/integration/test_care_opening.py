@@ -51,7 +51,7 @@ def make_old(url: str, *, told: bool = True) -> None:
     if told:
         with closing(Log(url)) as log, OLDEST.open("rb") as file:
             with log.engine.begin() as connection:
-                put(connection, Reader(file))
+                put(connection, Reader(file).events())
                 continue_behind(connection, 80)
             rebuild(log, ["claims"])
 

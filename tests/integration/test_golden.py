@@ -23,7 +23,7 @@ DERIVED = [table for table in LASTING if table is not tables.events]
 
 def stored(log: Path) -> list[Stored]:
     with log.open("rb") as file:
-        return list(Reader(file))
+        return list(Reader(file).events())
 
 
 def unreadable(events: list[Stored]) -> list[str]:

@@ -144,6 +144,18 @@ async def test_a_cursor_of_another_kind_of_list_is_refused(client: AsyncClient) 
         assert (await client.get(f"{episodes}?limit=1&cursor={forged}")).status_code == 422, index
 
 
+async def test_a_cursor_of_another_things_list_is_refused(app: FastAPI, client: AsyncClient) -> None:
+    other = str(uuid4())
+    with app.state.engine.begin() as connection:
+        row = connection.execute(select(tables.projects)).mappings().first()
+        assert row is not None
+        connection.execute(tables.projects.insert(), dict(row) | {"id": other, "name": "other"})
+    cursor = (await client.get(f"{LAB}/cameras?limit=1")).links["next"]["url"].partition("cursor=")[2]
+    assert (await client.get(f"{LAB}/cameras?limit=1&cursor={cursor}")).status_code == 200
+    assert (await client.get(f"/api/projects/{other}/cameras?limit=1")).status_code == 200
+    assert (await client.get(f"/api/projects/{other}/cameras?limit=1&cursor={cursor}")).status_code == 422
+
+
 @pytest.mark.parametrize("query", ["limit=0", "limit=-1", "limit=1001", "limit=many", "limit=", "cursor=WyJhIiwiYiJd"])
 async def test_a_page_that_cannot_be_is_refused(client: AsyncClient, query: str) -> None:
     for path in LISTS:

@@ -437,6 +437,8 @@ async def test_a_view_whose_table_refuses_its_rows_stays_parked_and_the_others_a
     assert "no camera here" in rebuilt.poisoned["cameras"].reason
     assert (contents(log)["cameras"], log.views()["cameras"]) == (cameras, parked)
     assert contents(log)["robots"] == right["robots"]
+    assert rebuilt.replaced > 0
+    assert rebuild(log, ["cameras"]).replaced == 0
     with log.engine.begin() as connection:
         connection.exec_driver_sql(allow)
     assert rebuild(log, ["cameras"]).poisoned == {}

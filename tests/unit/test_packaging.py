@@ -1,7 +1,9 @@
 """What is shipped and pinned: the locks, the wheel, the settings' example, and which room may load what."""
 
 import ast
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -144,6 +146,15 @@ def test_every_import_is_a_direct_dependency() -> None:
 def test_single_modules_leave_each_library_to_its_room() -> None:
     rooms_own = {"aiortc", "aioice", "eventsourcing_sqlalchemy", *WITH_PHYSICALAI}
     assert outside(*(name for name in SHIPPED if name.endswith(".py"))) & rooms_own == set()
+
+
+def test_what_is_installed_from_the_wheel_keeps_its_data_with_the_user(tmp_path: Path) -> None:
+    """Whoever removes or updates the environment removes what lies in it."""
+    shutil.copy(PROJECT / "settings.py", tmp_path)
+    code = "from settings import settings; print(settings().storage_dir)"
+    environment = {"HOME": str(tmp_path / "home"), "PATH": os.environ["PATH"]}
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert run.stdout.strip() == str(tmp_path / "home/geti-action/data/storage"), run.stderr
 
 
 @pytest.mark.slow
