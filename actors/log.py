@@ -24,6 +24,7 @@ from actors.answers import Answer, Held, Once
 from actors.provenance import Provenance, following, stamped
 from actors.reserve import Reserve
 from actors.unread import Unread
+from actors.wakeup import Pulse
 from actors.writer import Room, Writer
 from domain import camera, dataset, environment, model, operation, project, recording, robot, training
 from domain.aggregate import Aggregate, DomainEvent
@@ -72,11 +73,12 @@ class Ack:
 
 class Log:
     """The log of one database. Cheap to make; reads on any thread; writes on its own one. An append waits for its
-    turn for ``lock_timeout_s`` at most. ``pooled`` where many read at once."""
+    turn for ``lock_timeout_s`` at most. ``pooled`` where many read at once. ``pulse`` beats with every append."""
 
     def __init__(self, url: str, lock_timeout_s: float = 5.0, pooled: bool = False) -> None:
         self.engine: Engine = database.engine(url, pooled)
         self.unread = Unread(self.engine)
+        self.pulse = Pulse()
         self._recorder = _Recorder(
             SQLAlchemyDatastore(session_maker=sessionmaker(bind=self.engine)), events_table_name=tables.events.name
         )
@@ -206,6 +208,7 @@ class Log:
         for aggregate in aggregates:
             aggregate.collect_events()
         if not ack.repeated:
+            self.pulse.beat()
             self._keep([each for each, before in grown if snapshots.is_due(before, each.version)])
         return ack
 

@@ -1,10 +1,12 @@
-"""When the log has grown: PostgreSQL tells it, SQLite is asked. What is new must be read in the log."""
+"""When the log has grown: PostgreSQL tells it, SQLite is asked, at once where this process has appended itself. What is
+new must be read in the log."""
 
 import asyncio
 import logging
 import sqlite3
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, closing
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Engine
@@ -20,10 +22,38 @@ RETRY_S = 1.0
 logger = logging.getLogger(__name__)
 
 
-async def growth(engine: Engine) -> AsyncGenerator[None, None]:
+class Pulse:
+    """Cuts a pause short, from any thread."""
+
+    def __init__(self) -> None:
+        self._pauses = set[asyncio.Future[None]]()
+
+    def beat(self) -> None:
+        for pause in tuple(self._pauses):
+            pause.get_loop().call_soon_threadsafe(_end, pause)
+
+    async def pause(self, seconds: float) -> None:
+        """Until then, or the next beat."""
+        loop = asyncio.get_running_loop()
+        pause = loop.create_future()
+        timer = loop.call_later(seconds, _end, pause)
+        self._pauses.add(pause)
+        try:
+            await pause
+        finally:
+            self._pauses.discard(pause)
+            timer.cancel()
+
+
+def _end(pause: asyncio.Future[None]) -> None:
+    if not pause.done():
+        pause.set_result(None)
+
+
+async def growth(engine: Engine, pulse: Pulse) -> AsyncGenerator[None, None]:
     """Yields at once, and whenever the log may have grown since; now and then for nothing. While the database does not
-    answer it waits."""
-    watch = _polled if engine.dialect.name == "sqlite" else _notified
+    answer it waits. ``pulse`` beats when this process has appended."""
+    watch = partial(_polled, pulse=pulse) if engine.dialect.name == "sqlite" else _notified
     while True:
         try:
             async with aclosing(watch(engine)) as moments:
@@ -34,7 +64,7 @@ async def growth(engine: Engine) -> AsyncGenerator[None, None]:
         await asyncio.sleep(RETRY_S)
 
 
-async def _polled(engine: Engine) -> AsyncGenerator[None, None]:
+async def _polled(engine: Engine, pulse: Pulse) -> AsyncGenerator[None, None]:
     """``data_version`` of a connection moves when another one has committed: some microseconds, and no lock."""
     with closing(sqlite3.connect(str(engine.url.database))) as connection:
         seen = None
@@ -42,7 +72,7 @@ async def _polled(engine: Engine) -> AsyncGenerator[None, None]:
             if (version := connection.execute("PRAGMA data_version").fetchone()) != seen:
                 seen = version
                 yield
-            await asyncio.sleep(POLL_S)
+            await pulse.pause(POLL_S)
 
 
 async def _notified(engine: Engine) -> AsyncGenerator[None, None]:

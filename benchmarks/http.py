@@ -114,7 +114,7 @@ def serving(port: int) -> Iterator[None]:
         start_proxy(port)
         serve.run(serve_app.app, name="ours", route_prefix="/")
         yield
-        serve.shutdown()  # type: ignore[no-untyped-call]
+        serve.shutdown()
     finally:
         ray.shutdown()
 

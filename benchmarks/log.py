@@ -38,7 +38,7 @@ def project(number: int) -> Project:
 
 
 def key(number: int, id: UUID) -> Once:
-    return Once("POST /api/projects", f"{id}-{number}", "0" * 64, 201, lambda _: {"id": str(id)})
+    return Once("POST /api/projects", f"{id}-{number}", "0" * 64, 201, lambda *_: {"id": str(id)})
 
 
 async def by_log(log: Log, number: int) -> None:

@@ -86,7 +86,8 @@ def _campaign(number: int) -> list[DomainEvent]:
     _session(it, cameras, environment, dataset)
     model = _training(it, dataset)
     if number % 3 == 2:
-        for thing in (dataset, environment, *cameras, robot, model, project):
+        things: tuple[Any, ...] = (dataset, environment, *cameras, robot, model, project)
+        for thing in things:
             thing.delete(it.at)
             it.record(thing)
     return it.happened
@@ -142,7 +143,12 @@ def _training(it: _Campaign, dataset: Dataset) -> Model:
     for step in range(STEPS):
         job.progressed(step, f"step {step}", {"train/loss_step": 1 / (1 + step)}, it.at)
     it.record(job)
-    ids = {"id": job.model_id, "project_id": job.project_id, "dataset_id": dataset.id, "train_job_id": job.id}
+    ids: dict[str, Any] = {
+        "id": job.model_id,
+        "project_id": job.project_id,
+        "dataset_id": dataset.id,
+        "train_job_id": job.id,
+    }
     known: dict[str, Any] = {"name": "act", "policy": "act", "dataset_version": EPISODES, "steps": STEPS}
     model = Model.create(**ids, **known, metrics={"train/loss": 0.01}, exports=[], at=it.at)
     job.complete({}, it.at)

@@ -37,7 +37,7 @@ def scenes(count: int) -> dict[str, Pictures]:
 
     def seen(at: int) -> NDArray[np.uint8]:
         part = scene[at : at + HEIGHT, at : at + WIDTH]
-        return np.clip(part + random.normal(0, NOISE, part.shape), 0, 255).astype(np.uint8)
+        return np.asarray(np.clip(part + random.normal(0, NOISE, part.shape), 0, 255), np.uint8)
 
     return {
         "drawn (test card)": [card.draw(number) for number in range(count)],

@@ -129,7 +129,7 @@ class Live:
 
     async def _follow(self, window: Window) -> None:
         try:
-            async with aclosing(wakeup.growth(self._log.engine)) as moments:
+            async with aclosing(wakeup.growth(self._log.engine, self._log.pulse)) as moments:
                 async for _ in moments:
                     await self._read_on(window)
                     await asyncio.sleep(PACE_S * self._streams)
