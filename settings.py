@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from dotenv import dotenv_values
-from pydantic import Field, field_validator, model_validator
+from pydantic import ByteSize, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PROJECT = Path(__file__).resolve().parent
@@ -52,6 +52,12 @@ class Settings(BaseSettings):
     )
     max_viewers: int = Field(32, ge=1, le=1024, description="Viewers of one camera at a time")
     camera_rest_s: float = Field(30, ge=0, le=3600, description="Seconds after which a camera nobody needs is closed")
+    min_free_record: ByteSize = Field(
+        ByteSize(1_000_000_000), description="Recording stops when less of the storage folder's disk is free"
+    )
+    min_free_train: ByteSize = Field(
+        ByteSize(3_000_000_000), description="Training stops when less is free: before recording has to"
+    )
     haproxy: bool = Field(False, description="Ray Serve's HAProxy ingress: faster with small requests")
     replicas: int = Field(1, ge=1, le=64, description="API replicas (more than one wants PostgreSQL)")
 
@@ -108,6 +114,12 @@ class Settings(BaseSettings):
                 f"HOST={self.host} can be reached by others and there is no authentication yet: "
                 "set ALLOW_INSECURE=true if this network is trusted, or leave HOST at 127.0.0.1"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _training_stops_first(self) -> Self:
+        if self.min_free_train < self.min_free_record:
+            raise ValueError("MIN_FREE_TRAIN must not be less than MIN_FREE_RECORD: training stops before recording")
         return self
 
     @property

@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID, uuid4
 
+from actors import disk
 from actors.entity import Entity
 from actors.log import now
 from actors.parts import FINISH_S, OPEN_S, Parts
@@ -160,8 +161,13 @@ class RecordingActor(Entity[Recording]):
         take = self.aggregate.takes.open
         if take is None:
             return None
-        numbers = self._parts.numbers(self._schedule.running_s())
-        return {"episode_id": str(take.episode_id), **numbers, "robot": await self._parts.robot_stats()}
+        running_s = self._schedule.running_s()
+        room: dict[str, Any] = {}
+        if self.aggregate.dataset_id is not None:
+            room["disk_free_bytes"] = await asyncio.to_thread(disk.free_bytes)
+            room["recordable_s"] = disk.recordable_s(await self._takes.size_bytes(take.episode_id), running_s)
+        robot = await self._parts.robot_stats()
+        return {"episode_id": str(take.episode_id), **self._parts.numbers(running_s), **room, "robot": robot}
 
     # opening and taking up
 
@@ -222,6 +228,8 @@ class RecordingActor(Entity[Recording]):
     async def _start(self, id: UUID, command: StartEpisode) -> None:
         is_new = self.aggregate.takes.open is None
         if is_new:
+            if self.aggregate.dataset_id is not None:
+                await asyncio.to_thread(disk.check_recording)
             await self._refuse_used(id)
             await self._hold_devices()
         await self.decide(lambda recording: recording.start(id, command, now()))
@@ -325,7 +333,8 @@ class RecordingActor(Entity[Recording]):
                 self._schedule.hold()
             if self.aggregate.takes.open is None or self.aggregate.dataset_id is None:
                 return
-            if (lost := await self._parts.watch()) is not None:
+            lost = await self._parts.watch() or await asyncio.to_thread(disk.short_for_recording)
+            if lost is not None:
                 await self._interrupt(lost)
 
     async def _follow_plan(self) -> None:

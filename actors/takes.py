@@ -6,6 +6,7 @@ off the event loop.
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -40,6 +41,10 @@ class Takes:
     async def has(self, episode_id: UUID) -> bool:
         """Whether there is a take of this id that has neither become an episode nor been discarded."""
         return await asyncio.to_thread(self._folder(episode_id).exists)
+
+    async def size_bytes(self, episode_id: UUID) -> int:
+        """What a take has written so far."""
+        return await asyncio.to_thread(_size, self._folder(episode_id))
 
     async def whole_rows(self, episode_id: UUID) -> int:
         """How many rows of a take are whole, also when it is an episode already; 0 when it never came to files."""
@@ -99,3 +104,10 @@ class Takes:
 
     def _folder(self, episode_id: UUID) -> Path:
         return self._dataset_folder / "takes" / str(episode_id)
+
+
+def _size(folder: Path) -> int:
+    """0 of one that has just become an episode, or was discarded."""
+    with suppress(FileNotFoundError):
+        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return 0

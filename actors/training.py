@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID, uuid5
 
+from actors import disk
 from actors.entity import ATTEMPTS, Entity
 from actors.log import VersionConflict, now
 from actors.publishing import publish_newest
@@ -42,6 +43,7 @@ class TrainingActor(Entity[Job]):
         super().__init__(id)
         self._stop = threading.Event()
         self._ended = asyncio.Event()
+        self._short: str | None = None
         self._said_at = 0.0
         self._said = ("", -1, "")
 
@@ -118,16 +120,25 @@ class TrainingActor(Entity[Job]):
         from actors.learning.install import install, installed
         from actors.learning.train import run_training
 
+        disk.check_training()
         if not installed():
             await asyncio.to_thread(install, self._on_install, self._stop.is_set)
         spec = await asyncio.to_thread(self._spec)
-        result = await asyncio.to_thread(run_training, spec, self._on_training, self._stop.is_set)
+        result = await asyncio.to_thread(run_training, spec, self._on_training, self._should_stop)
         facts = {"steps": result.steps, "loss": result.loss, "val_loss": result.val_loss}
+        if result.status == "canceled" and self._short and not self._stop.is_set():
+            await self._fail(f"{self._short} It was at step {result.steps}.")
+            return
         if result.status == "canceled":
             await self.decide(lambda job: job.cancel(facts, now()))
             return
         model = await asyncio.to_thread(self._keep_model, result)
         await self._complete({**facts, "model_id": str(model.id)}, model)
+
+    def _should_stop(self) -> bool:
+        """Somebody wants it, or the disk runs full: which is kept, for there may be room again when it has stopped."""
+        self._short = self._short or disk.short_for_training()
+        return self._stop.is_set() or self._short is not None
 
     def _spec(self) -> "TrainSpec":
         """The job as the learning room wants it, its dataset version pinned by hard links in the job's folder."""

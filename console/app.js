@@ -3,6 +3,7 @@
 
 import { get } from "/console/api.js";
 import { refreshCurves, tellCurve } from "/console/curve.js";
+import { watchHealth } from "/console/health.js";
 import { LiveUpdates } from "/console/live.js";
 import { sampleOf, startSample, stopSample } from "/console/sample.js";
 import { isOpen, isPractice, withNumbers } from "/console/sessions.js";
@@ -142,6 +143,7 @@ function told({ type, aggregate_id: id, data }) {
 }
 
 function watch() {
+  watchHealth($("health"));
   if (document.hidden) return live.stop();
   live.start();
   poll();

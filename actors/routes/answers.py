@@ -29,9 +29,12 @@ class SavedEpisode(EpisodeFacts):
 
 
 class LiveEpisode(shapes.OpenEpisode):
-    """``robot`` has the live numbers of the control loop; only while the session's owner answers."""
+    """``robot`` has the live numbers of the control loop; ``recordable_s`` is how long the disk lasts if recording goes
+    on as in this episode. Only while the session's owner answers."""
 
     robot: dict[str, Any] | None = None
+    disk_free_bytes: int | None = None
+    recordable_s: float | None = None
 
 
 class LiveRecording(shapes.Recording):

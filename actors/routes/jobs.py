@@ -10,6 +10,7 @@ from uuid import UUID
 import orjson
 from fastapi import APIRouter, Request, Response
 
+from actors import disk
 from actors.gateway import Gateway
 from actors.log import now
 from actors.routes.answers import answers
@@ -39,11 +40,12 @@ async def policies(request: Request) -> Response:
 @router.post("/jobs:train", summary="Train a policy", **answers(202, shapes.Job))
 async def train(command: Train, write: Writing) -> Response:
     """Checked at submit: the policy is known and its weights are here, the dataset has episodes, the cluster has the
-    device and room for the workers. The job is watched at /api/jobs/{id}."""
+    device and room for the workers, and the disk has room (507). The job is watched at /api/jobs/{id}."""
     from actors.learning import weights
     from actors.learning.cluster import nodes, place
     from actors.learning.policies import validate
 
+    disk.check_training()
     args = validate(command.policy, command.policy_args)
     cluster = await asyncio.to_thread(nodes)
     if len(cluster) == 1:  # of several, which will train is not known yet, and each has a cache of its own

@@ -1,10 +1,10 @@
 """Health, readiness, and the settings a client may know."""
 
-import shutil
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from actors import disk
 from actors.entity import roll_call
 from actors.gateway import Gateway
 from actors.log import Log
@@ -14,8 +14,6 @@ from projections.fold import Standing
 from projections.tables import rfc3339
 from settings import settings
 
-LOW_DISK_BYTES = 2_000_000_000
-
 router = APIRouter(prefix="/api", tags=["system"])
 
 
@@ -23,7 +21,6 @@ router = APIRouter(prefix="/api", tags=["system"])
 async def health(request: Request) -> dict[str, Any]:
     """{status ok|degraded, problems [{what, since, detail}], log, views, actors, disk_free_bytes}."""
     gateway: Gateway = request.app.state.gateway
-    free = shutil.disk_usage(settings().storage_dir).free
     views = gateway.log.views()
     actors = await roll_call()
     problems = [_stale(gateway.log, name, view) for name, view in views.items() if view.is_behind]
@@ -36,17 +33,15 @@ async def health(request: Request) -> dict[str, Any]:
         for actor in actors
         if actor["state"] not in ("ALIVE", "DEPENDENCIES_UNREADY", "PENDING_CREATION")
     ]
-    if free < LOW_DISK_BYTES:
-        problems.append(
-            {"what": "disk", "since": None, "detail": f"only {free / 1e9:.1f} GB are free; delete something"}
-        )
+    if (warning := disk.warning()) is not None:
+        problems.append({"what": "disk", "since": None, "detail": warning})
     return {
         "status": "degraded" if problems else "ok",
         "problems": problems,
         "log": {"position": gateway.log.position()},
         "views": {name: view.position for name, view in views.items()},
         "actors": actors,
-        "disk_free_bytes": free,
+        "disk_free_bytes": disk.free_bytes(),
     }
 
 

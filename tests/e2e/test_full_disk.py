@@ -3,6 +3,7 @@ an episode that it ends can be kept."""
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from client.demo import make_cell
 from tests.disk import NEEDS_ROOT, fill, mounted
 
 from .conftest import Server
-from .kit import open_session, record, result, wait_for, wait_until
+from .kit import ended, open_session, record, result, submit, wait_for, wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -31,15 +32,24 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         yield folder
 
 
+@contextmanager
+def serving(disk: Path, log: Path, **limits: str) -> Iterator[Server]:
+    """A server whose database and storage are on that disk."""
+    server = Server(disk, **limits)
+    server.log = log
+    try:
+        yield server.start()
+    finally:
+        server.api.close()
+        if server.process is not None:
+            server.kill_everything()
+
+
 @pytest.fixture
 def server(disk: Path, tmp_path: Path) -> Iterator[Server]:
-    """One whose database and storage are on that disk."""
-    small = Server(disk)
-    small.log = tmp_path / "server.log"
-    yield small.start()
-    small.api.close()
-    if small.process is not None:
-        small.kill_everything()
+    """One that uses its disk to the last byte."""
+    with serving(disk, tmp_path / "server.log", MIN_FREE_RECORD="0", MIN_FREE_TRAIN="0") as server:
+        yield server
 
 
 def made_until_refused(http: httpx.Client) -> tuple[list[dict[str, Any]], httpx.Response]:
@@ -97,3 +107,44 @@ def test_an_episode_that_the_disk_ends_says_so_and_is_kept_when_there_is_space(s
     api.post(f"{session}:close")
     assert result(api, cell.dataset, "verify")["ok"]
     server.stop()
+
+
+@pytest.mark.train
+def test_training_stops_before_recording_and_recording_before_the_disk_is_full(tmp_path: Path) -> None:
+    """Each says why and goes on when there is room again; what else is asked for is done meanwhile."""
+    mb = 1_000_000
+    with (
+        mounted(tmp_path / "disk", 800 * mb) as disk,
+        serving(disk, tmp_path / "server.log", MIN_FREE_RECORD="100MB", MIN_FREE_TRAIN="300MB") as server,
+    ):
+        api = server.api
+        cell = make_cell(api, "bench")
+        session = open_session(api, cell)
+        for _ in range(2):
+            record(api, session, 2.0)
+        assert "disk" not in [problem["what"] for problem in api.get("/health")["problems"]]
+        job = submit(api, cell, max_steps=100_000)
+        wait_for(api, f"/jobs/{job}", status="running")
+        ballast = fill(disk, but_bytes=200 * mb)
+        failed = ended(api, job)
+        assert failed["status"] == "failed"
+        assert "training stops at 300 MB (MIN_FREE_TRAIN)" in failed["reason"]
+        with pytest.raises(Refused, match="MIN_FREE_TRAIN"):
+            submit(api, cell)
+        assert "disk" in [problem["what"] for problem in api.get("/health")["problems"]]
+        episode = api.post(f"{session}:start_episode")["episode_id"]
+        found = wait_until(api, session, lambda session: session["episode"].get("recordable_s"))
+        assert 0 < found["episode"]["disk_free_bytes"] < 300 * mb
+        ballast.unlink()
+        ballast = fill(disk, but_bytes=50 * mb)
+        (lost,) = wait_until(api, session, lambda session: session["state"] == "ready")["interrupted"]
+        assert (lost["episode_id"], "MIN_FREE_RECORD" in lost["reason"]) == (episode, True)
+        with pytest.raises(Refused, match="MIN_FREE_RECORD"):
+            api.post(f"{session}:start_episode")
+        api.post("/projects", {"name": "there is room for this"})
+        kept = api.post(f"{session}:keep", {"episode_id": episode})
+        assert (kept["episode_index"], kept["rows"]) == (2, lost["rows"])
+        ballast.unlink()
+        assert record(api, session, 1.0)["episode_index"] == 3
+        api.post(f"{session}:close")
+        server.stop()

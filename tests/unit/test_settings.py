@@ -20,6 +20,8 @@ from settings import NotText, Settings, settings, unknown_names
         ("CORS_ORIGINS", "http://a/path", "no origin"),
         ("HOST", "0.0.0.0", "ALLOW_INSECURE"),
         ("PORT", "many", "integer"),
+        ("MIN_FREE_RECORD", "much", "byte"),
+        ("MIN_FREE_TRAIN", "1MB", "less than MIN_FREE_RECORD"),
         ("ICE_SERVERS", "[{}]", "needs urls"),
         ("ICE_SERVERS", '[{"urls": []}]', "needs urls"),
         ("ICE_SERVERS", '[{"urls": ["stun:a", "http://b"]}]', "begin with stun: or turn:"),
