@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from actors.capture.clock import SECOND_NS, SessionClock
+from actors.capture.clock import SECOND_NS, Continuity, SessionClock
 from actors.capture.durable import storage_error
 from actors.capture.pick import Pick, Picker, stale_after_ns
 from actors.capture.report import TakeReport, summarise
@@ -163,9 +163,11 @@ class PacedTake[T: Captured](ABC):
             self._changed.notify_all()
 
     def _record(self, picker: Picker[T]) -> TakeState:
+        time_goes_on = Continuity()
         try:
             while self._due(self._rows):
                 with self._domain_errors():
+                    time_goes_on.check()
                     self._write(self._rows, picker.pick(self._clock.row_ns(self._rows)))
                 self._rows += 1
         finally:

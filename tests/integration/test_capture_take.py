@@ -1,5 +1,6 @@
 """Camera and robot takes with the real encoder and real files."""
 
+import re
 import resource
 import time
 from itertools import pairwise
@@ -176,6 +177,43 @@ def test_a_camera_that_changes_its_size_fails_the_take_and_says_so(tmp_path):
         take.finish(9, 10)
     assert take.progress().state is TakeState.FAILED
     assert isinstance(take.progress().error, DeviceError)
+
+
+class ClocksOfAMachine:
+    """``time`` of one whose clocks a test moves: only a machine's firmware can make it sleep."""
+
+    CLOCK_BOOTTIME = time.CLOCK_BOOTTIME
+    monotonic_ns, sleep = staticmethod(time.monotonic_ns), staticmethod(time.sleep)
+
+    def __init__(self) -> None:
+        self.slept_ns = self.set_ns = 0
+
+    def clock_gettime_ns(self, clock: int) -> int:
+        return time.clock_gettime_ns(clock) + self.slept_ns
+
+    def time_ns(self) -> int:
+        return time.time_ns() + self.slept_ns + self.set_ns
+
+
+@pytest.mark.parametrize(
+    ("slept_s", "set_s", "told"),
+    [(12, 0, r"slept for 12\.0 s"), (0, -3600, r"set back by 3600\.0 s"), (0, 2, r"set forward by 2\.0 s")],
+)
+def test_a_machine_that_slept_or_whose_clock_was_set_ends_the_take(tmp_path, monkeypatch, slept_s, set_s, told):
+    """The monotonic clock shows nothing of it: the rows would go on as if no time had passed."""
+    clocks = ClocksOfAMachine()
+    monkeypatch.setattr("actors.capture.clock.time", clocks)
+    with PacedCamera(FPS) as camera:
+        take = CameraTake(camera.ring, soon(), tmp_path, "top", FPS)
+        take.start()
+        time.sleep(0.7)
+        assert take.renew().state is TakeState.RECORDING
+        clocks.slept_ns, clocks.set_ns = slept_s * SECOND_NS, set_s * SECOND_NS
+        wait_for(take, TakeState.FAILED)
+    error = take.progress().error
+    assert isinstance(error, DeviceError)
+    assert re.search(told, error.detail)
+    assert whole_rows(video_path(tmp_path, "top"), FPS) == take.progress().rows > 10
 
 
 def test_without_its_coordinator_a_take_ends_by_itself_and_keeps_its_files(tmp_path):
