@@ -20,7 +20,7 @@ def warning() -> str | None:
     if free >= EARLY * config.min_free_train:
         return None
     stops = f"training stops at {_gb(config.min_free_train)}, recording at {_gb(config.min_free_record)}"
-    return f"{_gb(free)} are free for the storage folder; {stops}. Delete what nobody needs"
+    return f"{_gb(free)} are free for the storage folder; {stops}. Free some space there"
 
 
 def short_for_recording() -> str | None:

@@ -334,7 +334,7 @@ def _named(owners: Iterable[str]) -> list[tuple[type[Aggregate], UUID]]:
 def _may_when_full(aggregate: Aggregate) -> bool:
     """Whether all that is to be written makes room, or says what the full disk has ended."""
     topics = (cast("DomainEvent", event).TOPIC for event in aggregate.pending_events)
-    return all(topic.endswith(("deleted", "discarded", "interrupted")) for topic in topics)
+    return all(topic.endswith(("deleted", "discarded", "interrupted", "purged")) for topic in topics)
 
 
 def now() -> datetime:

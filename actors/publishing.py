@@ -21,10 +21,10 @@ def publish_newest(datasets: Path, dataset: Dataset) -> None:
     """Nothing to do when it is there, or newer. ``datasets`` is the folder of all. Raises what publish does."""
     from actors.capture.lerobot_v3 import publish
 
-    if not dataset.order:
+    if not dataset.with_files:
         return
     folder, tasks = datasets / str(dataset.id), {episode.episode_id: episode.task for episode in dataset.episodes}
-    info = _info(folder, [*tasks, *dataset.order])
+    info = _info(folder, dataset.with_files)
     publish(folder, dataset.content_version, list(tasks), info, tasks, dataset.fresh_from)
 
 

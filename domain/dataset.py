@@ -15,6 +15,7 @@ from domain.aggregate import (
     Command,
     CreateCommand,
     DomainEvent,
+    Flag,
     Hold,
     Name,
     NeedFree,
@@ -46,6 +47,12 @@ class RestoreEpisodes(Command):
     episode_ids: list[UUID] = Field(min_length=1, max_length=10_000)
 
 
+class PurgeDataset(Command):
+    """``also_used``: what models were trained on goes too. They stay, but nobody can train on just that again."""
+
+    also_used: Flag = False
+
+
 class Curation(DomainEvent):
     """Which episodes a dataset holds has changed. ``version`` is the version that shows it; ``indices`` are those of
     the episodes that come or move; totals are those after it."""
@@ -68,6 +75,7 @@ class Dataset(Aggregate):
     default_task: str
     episodes: list[EpisodeFacts]
     deleted_episodes: list[EpisodeFacts]
+    purged: list[UUID]
     order: list[UUID]
     content_version: int
     fresh_from: int
@@ -140,6 +148,17 @@ class Dataset(Aggregate):
             aggregate.episodes = aggregate.in_order([*aggregate.episodes, *back])
             aggregate.content_version = self.version
 
+    class EpisodesPurged(Event):
+        """Deleted ones whose files go: they cannot be restored any more."""
+
+        TOPIC = "dataset.episodes-purged"
+        episode_ids: list[UUID]
+
+        def apply(self, aggregate: "Dataset") -> None:
+            gone = set(self.episode_ids)
+            aggregate.deleted_episodes = [kept for kept in aggregate.deleted_episodes if kept.episode_id not in gone]
+            aggregate.purged = [*aggregate.purged, *self.episode_ids]
+
     class Repaired(Event, Curation):
         """Files were damaged. ``episode_ids`` are in no newer version; what was whole of some of them stands in their
         places, ``kept`` by the id of the one before. No file of an older version serves in a newer one."""
@@ -183,6 +202,7 @@ class Dataset(Aggregate):
         self.default_task = default_task
         self.episodes = []
         self.deleted_episodes = []
+        self.purged = []
         self.order = []
         self.content_version = 0
         self.fresh_from = 0
@@ -266,6 +286,18 @@ class Dataset(Aggregate):
         if wanted:
             back = self.in_order([*self.episodes, *(deleted[id] for id in wanted)])
             self._curate(self.EpisodesRestored, wanted, back, at)
+
+    def purge_episodes(self, ids: Iterable[UUID], at: datetime) -> None:
+        """Give up the files of deleted ones; one that was restored meanwhile, or is purged already, is passed by."""
+        self.must_exist()
+        deleted, wanted = {episode.episode_id for episode in self.deleted_episodes}, dict.fromkeys(ids)
+        if doomed := [id for id in wanted if id in deleted]:
+            self.trigger_event(self.EpisodesPurged, timestamp=at, episode_ids=doomed)
+
+    @property
+    def with_files(self) -> list[UUID]:
+        """The episodes that have files, those first that it holds."""
+        return [episode.episode_id for episode in (*self.episodes, *self.deleted_episodes)]
 
     def repair(self, found: Mapping[UUID, EpisodeFacts | None], at: datetime) -> None:
         """Take the episodes out whose ids are in ``found``, and put in the place of each what was whole of it, if

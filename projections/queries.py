@@ -167,6 +167,24 @@ def episode(connection: Connection, dataset_id: Id, n: int | Id) -> Found:
     return found(_episode(rows[0]), rows[0].pop("version"))
 
 
+_deleted = Listing(
+    select(*(t.episodes.c[name] for name in (*_EPISODE, *_FACTS, "deleted_at"))).where(
+        t.episodes.c.dataset_id == bindparam("dataset_id"), t.episodes.c.deleted_at.is_not(None)
+    ),
+    [t.episodes.c.deleted_at, t.episodes.c.id],
+    first=("", ""),
+)
+
+
+def deleted_episodes(connection: Connection, dataset_id: Id, page: Page | None = None) -> Rows:
+    """Those of a dataset that can be restored, or purged; the last one that was deleted comes last. Their index is the
+    one that they had."""
+    rows = _deleted.rows(connection, page, dataset_id=str(dataset_id))
+    if not rows:
+        _datasets.one(connection, dataset_id)
+    return rows.shaped(_episode)
+
+
 _counted = Query(
     select(*(t.episodes.c[name] for name in ("id", "length", "duration_s", "dropped", "stale")))
     .where(*_in_dataset)

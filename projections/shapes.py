@@ -126,6 +126,12 @@ class EpisodeFacts(Episode):
     note: str
 
 
+class DeletedEpisode(EpisodeFacts):
+    """``episode_index`` is the one that it had."""
+
+    deleted_at: AwareDatetime
+
+
 class VideoOf(Shape):
     """Seconds in the video at `path`, which GET …/video/{path} sends."""
 

@@ -100,6 +100,7 @@ def _operations(story: Story, dataset: Dataset) -> None:
     repair.apply_change({"repaired": []}, story.at)
     repair.complete({"repaired": []}, story.at)
     dataset.restore_episodes([named("first")], story.at)
+    dataset.purge_episodes([named("second")], story.at)
     story.record(repair)
     story.record(dataset)
 

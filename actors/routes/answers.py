@@ -58,6 +58,23 @@ class CameraStats(BaseModel):
     keyframe_requests: int | None = None
 
 
+class KeptVersion(BaseModel):
+    """With the episodes in it that stay in the trash for its sake."""
+
+    version: int
+    reason: str
+    episode_ids: list[UUID]
+
+
+class Purged(BaseModel):
+    """What went, what that freed, and what is kept."""
+
+    episode_ids: list[UUID]
+    versions: list[int]
+    freed_bytes: int
+    kept: list[KeptVersion]
+
+
 def fails(*errors: type[GetiActionError]) -> dict[int | str, dict[str, Any]]:
     """``responses`` for errors that only some operations meet."""
     return {error.status: {"description": error.title} for error in errors}

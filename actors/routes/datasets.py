@@ -3,6 +3,7 @@ answer is of one version, whatever is published meanwhile."""
 
 import asyncio
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -193,7 +194,7 @@ def _figures(folder: Path, episodes: list[str]) -> dict[str, Any]:
 
 
 def _download(request: Request, folder: Path, name: str) -> Response:
-    from actors.capture.archive import archive, chunks
+    from actors.capture.archive import archive
     from actors.capture.durable import storage_errors
     from actors.capture.reader import newest
 
@@ -204,7 +205,15 @@ def _download(request: Request, folder: Path, name: str) -> Response:
             return not_modified(headers)
         made = archive(version)
     about = {"Content-Type": ZIP, "Content-Length": str(len(made)), "Accept-Ranges": "none"}
-    return Streamed(read_beside(chunks(made)), headers | about | _named(f"{name}-v{version.name}.zip"))
+    return Streamed(read_beside(_chunks(version, made)), headers | about | _named(f"{name}-v{version.name}.zip"))
+
+
+def _chunks(version: Path, archive: Any) -> Iterator[bytes]:
+    from actors.capture.archive import chunks
+    from actors.capture.purge import being_sent
+
+    with being_sent(version):
+        yield from chunks(archive)
 
 
 def _named(file_name: str) -> dict[str, str]:

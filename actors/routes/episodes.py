@@ -12,9 +12,9 @@ from pydantic import Field
 
 from actors.log import now
 from actors.publishing import try_to_publish
-from actors.routes.answers import answers
+from actors.routes.answers import Purged, answers
 from actors.routes.write import Read, Writing, carried_through
-from domain.dataset import Dataset, RestoreEpisodes
+from domain.dataset import Dataset, PurgeDataset, RestoreEpisodes
 from domain.episode import UpdateEpisode
 from domain.errors import NotFound, PreconditionRequired
 from projections import queries, shapes
@@ -57,6 +57,23 @@ async def restore_episodes(dataset_id: UUID, command: RestoreEpisodes, write: Wr
     """All of them or none. Each gets back the place it had among the others."""
     read = partial(queries.dataset, id=dataset_id)
     return await _curated(write, dataset_id, lambda dataset: dataset.restore_episodes(command.episode_ids, now()), read)
+
+
+@router.post(":purge", summary="Empty a dataset's trash", **answers(200, Purged))
+async def purge_dataset(dataset_id: UUID, write: Writing, command: PurgeDataset | None = None) -> Response:
+    """Frees the space of its deleted episodes, which cannot be restored then, and of its older versions. What a model
+    was trained on is kept with the episodes in it, unless `also_used`; what a job still needs, or is just being
+    downloaded, in any case. Works on a full disk too."""
+    from actors.purging import purge
+
+    write.load(Dataset, dataset_id)
+    used = dict[int, str]()
+    if command is None or not command.also_used:
+        with write.gateway.log.engine.connect() as connection:
+            used = {
+                version: models[0]["name"] for version, models in queries.trained_on(connection, dataset_id).items()
+            }
+    return await write.ask(200, lambda: purge(write.gateway, dataset_id, settings().datasets_dir, used))
 
 
 @carried_through

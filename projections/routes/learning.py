@@ -34,6 +34,19 @@ async def list_episodes(request: Request, dataset_id: UUID) -> Response:
         return many(request, queries.episodes(connection, dataset_id, page(request)))
 
 
+@router.get(
+    "/dataset/{dataset_id}/trash",
+    response_model=list[shapes.DeletedEpisode],
+    summary="List a dataset's deleted episodes",
+    tags=["datasets"],
+    openapi_extra=PAGED,
+)
+async def list_trash(request: Request, dataset_id: UUID) -> Response:
+    """Those that can be restored until they are purged; `size_bytes` of each are what that may free."""
+    with reading(request) as connection:
+        return many(request, queries.deleted_episodes(connection, dataset_id, page(request)))
+
+
 @router.get("/jobs", response_model=list[shapes.Job], summary="List the jobs", tags=["jobs"], openapi_extra=PAGED)
 async def list_jobs(request: Request) -> Response:
     with reading(request) as connection:

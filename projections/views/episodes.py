@@ -9,7 +9,7 @@ from domain.episode import EpisodeFacts
 from projections.changes import Change, Drop, Patch, Put, Row
 from projections.tables import episodes, rfc3339
 
-LISTENS_TO = (Dataset.EpisodeAdded, Curation, Dataset.EpisodeChanged, Dataset.Deleted)
+LISTENS_TO = (Dataset.EpisodeAdded, Curation, Dataset.EpisodeChanged, Dataset.EpisodesPurged, Dataset.Deleted)
 TABLES = (episodes,)
 
 
@@ -39,6 +39,8 @@ def changes(position: int, event: DomainEvent) -> Iterable[Change]:
                 place = {"episode_index": places.pop(facts.episode_id), "position": position}
                 yield Put(episodes, _said(facts) | born | place)
             yield from (patch(id, {"episode_index": index}) for id, index in places.items())
+        case Dataset.EpisodesPurged(episode_ids=ids):
+            yield from (Drop(episodes, {"dataset_id": dataset, "id": str(id)}) for id in ids)
         case Dataset.Deleted():
             yield Drop(episodes, {"dataset_id": dataset})
 

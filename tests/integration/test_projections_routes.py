@@ -34,6 +34,7 @@ LISTS = {
     f"{LAB}/jobs": 4,
     "/api/jobs": 4,
     f"/api/dataset/{named('pushes')}/episodes": 2,
+    f"/api/dataset/{named('pushes')}/trash": 0,
 }
 SINGLES = {
     LAB: "lab",

@@ -39,6 +39,10 @@ class DatasetMachine(AggregateMachine[Dataset]):
     def restore_episodes(self, chosen: list[Any]) -> None:
         self.tell(lambda dataset: dataset.restore_episodes(chosen, self.at))
 
+    @rule(chosen=st.lists(ids, max_size=3))
+    def purge_episodes(self, chosen: list[Any]) -> None:
+        self.tell(lambda dataset: dataset.purge_episodes(chosen, self.at))
+
     @rule(damaged=st.lists(ids, max_size=3), kept=st.lists(ids, max_size=3, unique=True), rows=st.integers(1, 50))
     def repair(self, damaged: list[Any], kept: list[Any], rows: int) -> None:
         whole = [facts("any", episode_id=id, rows=rows) for id in kept]
@@ -56,7 +60,7 @@ class DatasetMachine(AggregateMachine[Dataset]):
     @invariant()
     def whoever_follows_the_events_knows_which_episode_is_where(self) -> None:
         """As a view does, by what each event says of itself alone."""
-        facts, index, gone = dict[Any, Any](), dict[Any, int](), set[Any]()
+        facts, index, gone, purged = dict[Any, Any](), dict[Any, int](), set[Any](), set[Any]()
         for event in self.events:
             match event:
                 case Dataset.EpisodeAdded(episode=episode):
@@ -73,10 +77,15 @@ class DatasetMachine(AggregateMachine[Dataset]):
                 case Dataset.EpisodesRestored():
                     gone -= {*event.episode_ids}
                     index |= event.indices
-        there = sorted(facts.keys() - gone, key=lambda id: index[id])
+                case Dataset.EpisodesPurged(episode_ids=ids):
+                    assert gone >= {*ids}
+                    gone -= {*ids}
+                    purged |= {*ids}
+        there = sorted(facts.keys() - gone - purged, key=lambda id: index[id])
         assert [index[id] for id in there] == [*range(len(there))]
         assert [facts[id] for id in there] == self.aggregate.episodes
         assert {episode.episode_id for episode in self.aggregate.deleted_episodes} == gone
+        assert {*self.aggregate.purged} == purged
 
     @invariant()
     def versions_have_no_gap_and_totals_are_right(self) -> None:
@@ -95,6 +104,7 @@ class DatasetMachine(AggregateMachine[Dataset]):
     @invariant()
     def an_episode_is_known_once(self) -> None:
         known = [each.episode_id for each in (*self.aggregate.episodes, *self.aggregate.deleted_episodes)]
+        known += self.aggregate.purged
         assert sorted(known) == sorted(self.aggregate.order)
         assert len(set(known)) == len(known)
 
@@ -204,3 +214,18 @@ def test_only_another_task_makes_another_version() -> None:
 def test_what_cannot_be_taken_back_is_not_null(name: str) -> None:
     with pytest.raises(ValidationError, match="leave it out"):
         UpdateEpisode.model_validate({name: None})
+
+
+def test_what_was_purged_comes_back_in_no_way() -> None:
+    dataset = DatasetMachine().aggregate
+    for name in ("a", "b"):
+        dataset.add_episode(facts(name), BEGINNING)
+    dataset.purge_episodes([named("a")], BEGINNING)  # it was not deleted
+    assert dataset.deleted_episodes == dataset.purged == []
+    dataset.delete_episodes([named("a")], BEGINNING)
+    dataset.purge_episodes([named("a"), named("b")], BEGINNING)
+    assert (dataset.purged, dataset.with_files) == ([named("a")], [named("b")])
+    with pytest.raises(NotFound):
+        dataset.restore_episodes([named("a")], BEGINNING)
+    with pytest.raises(Conflict):
+        dataset.add_episode(facts("a"), BEGINNING)
