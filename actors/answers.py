@@ -6,13 +6,14 @@ carried the command out is gone. Such commands can be repeated: they name what t
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
-from pydantic import AwareDatetime, BaseModel, ConfigDict
-from sqlalchemy import Connection, Text, bindparam, cast, delete, exists, select
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from sqlalchemy import Connection, Text, bindparam, cast, delete, exists, select, tuple_
 
 from domain.errors import DatabaseDamaged, KeyReused, Unavailable
 from projections import statements
@@ -21,14 +22,14 @@ from projections.tables import events, rfc3339
 from projections.tables import idempotency as table
 
 _KNOWN = Query(select(table).where(table.c.scope == bindparam("scope"), table.c.key == bindparam("key")))
-_GIVEN = (
-    select(*(column for column in table.c if column.name not in ("answer", "held_until")))
-    .add_columns(cast(table.c.answer, Text).label("answer"))
-    .where(table.c.status.is_not(None))
+_PAGE = 1000
+_EACH = (
+    select(*(column for column in table.c if column.name != "answer"))
+    .add_columns(cast(table.c.answer, Text).label("answer"))  # one that is no JSON would hide all others
     .order_by(table.c.scope, table.c.key)
-    .execution_options(yield_per=1000)
+    .limit(_PAGE)
 )
-_EACH = select(table.c.status, cast(table.c.answer, Text).label("answer"), table.c.position, table.c.held_until)
+Connect = Callable[[], AbstractContextManager[Connection]]
 HOLD = timedelta(seconds=10)
 KEPT = timedelta(hours=24)
 
@@ -87,7 +88,7 @@ class Kept(BaseModel):
     status: int
     answer: Given
     created_at: AwareDatetime
-    position: int
+    position: int = Field(ge=0)
 
 
 def find(connection: Connection, scope: str, key: str, body_sha256: str) -> Answer | None:
@@ -137,11 +138,13 @@ def remember(connection: Connection, once: Once, version: int, position: int) ->
     return answer
 
 
-def kept(connection: Connection, upto: int) -> Iterator[Kept]:
-    """Those given up to a position. One that is damaged can be repeated nowhere, so it is not among them."""
-    for row in connection.execute(_GIVEN.where(table.c.position <= upto)):
-        if _is_readable(row._asdict()):
-            yield Kept.model_validate(row._asdict() | {"answer": orjson.loads(row.answer)})
+def kept(connect: Connect, upto: int) -> Iterator[Kept]:
+    """Those given up to a position. One that is damaged can be repeated nowhere, so it is not among them. Each page is
+    read on a connection of its own, for who takes them may take his time."""
+    for row in _each(connect):
+        found = None if row["status"] is None else _given(row)
+        if found is not None and found.position <= upto:
+            yield found
 
 
 def take_in(connection: Connection, moved: Iterable[Kept]) -> None:
@@ -162,16 +165,38 @@ def forget_lost(connection: Connection) -> None:
 
 def unreadable(connection: Connection) -> int:
     """How many keys are damaged, so that nobody can say what their requests were answered."""
-    return sum(not _is_readable(row._asdict()) for row in connection.execute(_EACH))
+    return sum(not _is_readable(row) for row in _each(lambda: nullcontext(connection)))
+
+
+def _each(connect: Connect) -> Iterator[Row]:
+    """All keys, with their answers as text."""
+    page = _EACH
+    while True:
+        with connect() as connection:
+            rows = [row._asdict() for row in connection.execute(page)]
+        yield from rows
+        if len(rows) < _PAGE:
+            return
+        page = _EACH.where(tuple_(table.c.scope, table.c.key) > (rows[-1]["scope"], rows[-1]["key"]))
+
+
+def _given(row: Row) -> Kept | None:
+    """None for one that is damaged."""
+    known = {name: value for name, value in row.items() if name != "held_until"}
+    try:
+        return Kept.model_validate(known | {"answer": orjson.loads(row["answer"] or "null")})
+    except ValueError:
+        return None
 
 
 def _is_readable(row: Row) -> bool:
-    """``row`` with its answer as text, for one that is no JSON would hide all others."""
+    if row["status"] is not None:
+        return _given(row) is not None
     try:
-        _answer(row | {"answer": orjson.loads(row["answer"] or "null")})
+        _answer(row)
     except InProgress:
         return True
-    except (DatabaseDamaged, ValueError):
+    except DatabaseDamaged:
         return False
     return True
 

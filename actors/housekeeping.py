@@ -18,10 +18,16 @@ async def keep_house(log: Log, datasets: Path) -> None:
     """Until it is cancelled. ``datasets`` is the folder of all, in which a crash may have left one behind its log."""
     await asyncio.to_thread(catch_up, log, datasets)
     while True:
-        if not await asyncio.to_thread(log.fill_reserve):
-            logger.warning("The disk that holds the database is nearly full: nothing could be set aside for deletes.")
         try:
-            await log.forget_old_keys()
+            await _clear_up(log)
         except GetiActionError as error:
             logger.warning("Old answers stay for now: %s", error.detail)
+        except Exception:  # it is tried again, however it failed: nobody else would
+            logger.exception("What a replica sees to could not be done")
         await asyncio.sleep(EVERY_S)
+
+
+async def _clear_up(log: Log) -> None:
+    if not await asyncio.to_thread(log.fill_reserve):
+        logger.warning("The disk that holds the database is nearly full: nothing could be set aside for deletes.")
+    await log.forget_old_keys()

@@ -184,8 +184,13 @@ class Log:
             return fold.standings(connection)
 
     def moment_behind(self, position: int) -> datetime | None:
-        """When the first event behind ``position`` happened; None when there is none."""
-        page = self.page(position, 1)
+        """When the first event behind ``position`` happened; None when there is none. One that cannot be read is noted
+        as such."""
+        try:
+            page = self.page(position, 1)
+        except codec.Unreadable as error:
+            self.unread.note(error)
+            return None
         return page[0][1].timestamp if page else None
 
     def answered(self, scope: str, key: str, body_sha256: str) -> Answer | None:

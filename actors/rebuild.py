@@ -9,9 +9,12 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import batched
 
+from sqlalchemy import Connection
+
 from actors import claims
 from actors.log import Log
-from domain.errors import Invalid
+from domain.errors import Conflict, Invalid
+from projections import schema
 from projections.changes import View
 from projections.fold import Views
 from projections.fresh import Fresh
@@ -41,9 +44,11 @@ class Rebuilt:
 
 def rebuild(log: Log, names: Collection[str] = (), told: Told = lambda _done, _total: None) -> Rebuilt:
     """Make the named views (all, and the claims, if none is named) what the log says, and unpark them. Killed at any
-    moment it leaves everything as it was. Raises Invalid for a name that is no view's."""
+    moment it leaves everything as it was. Raises Invalid for a name that is no view's, Conflict when a table is
+    missing."""
     views = _chosen(names)
     with log.failures(), log.engine.connect() as connection:
+        _check_tables(connection)
         connection.detach()  # the tables go with it
         fresh = Fresh(connection, views)
         events = _read_on(log, fresh, told)
@@ -53,6 +58,16 @@ def rebuild(log: Log, names: Collection[str] = (), told: Told = lambda _done, _t
             last = list(log.read(after=fresh.position))
             fresh.swap(last)
     return Rebuilt(events + len(last), fresh.differing, fresh.poisoned)
+
+
+def _check_tables(connection: Connection) -> None:
+    unusable = schema.unusable_tables(connection)
+    connection.rollback()
+    if unusable:
+        raise Conflict(
+            f"The table {unusable[0]} is missing, or a column of it, so nothing was rebuilt. geti-action check-log "
+            "tells what else is wrong; export the log, and import it into a new database."
+        )
 
 
 def _read_on(log: Log, fresh: Fresh, told: Told) -> int:

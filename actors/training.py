@@ -63,10 +63,14 @@ class TrainingActor(Entity[Job]):
         JobFolder(self._folder).remove_partials()
 
     async def interrupt(self) -> None:
-        """Ends the job as canceled with a checkpoint kept; returns once it has ended."""
+        """Ends the job as canceled with a checkpoint kept; returns once it has ended. Raises Unavailable when that
+        takes long: it ends all the same."""
         await self.decide(lambda job: job.request_cancel(now()))
         self._stop.set()
-        await asyncio.wait_for(self._ended.wait(), CANCEL_S)
+        try:
+            await asyncio.wait_for(self._ended.wait(), CANCEL_S)
+        except TimeoutError:
+            raise Unavailable("The job was told to end and takes its time; ask again in a moment.") from None
 
     @property
     def _folder(self) -> Path:

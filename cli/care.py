@@ -78,10 +78,10 @@ def check_log(
                 count += 1
                 typer.echo(finding)
         with bar("bytes") as told:
-            for finding in check_hashes(log, storage, told) if hashes else ():
+            for finding in check_hashes(log, storage, told) if hashes and not count else ():
                 count += 1
                 typer.echo(finding)
-        say.print(f"{count or 'Nothing'} to mend; the log is at position {log.position()}.")
+        say.print(f"{count} to mend." if count else f"Nothing to mend; the log is at position {log.position()}.")
     sys.exit(1 if count else 0)
 
 

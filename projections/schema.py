@@ -1,12 +1,12 @@
 """Bring a database to the newest schema, as ``init-db`` and every start do, and tell what of it is wrong."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import Column, Connection, Numeric, inspect, text
+from sqlalchemy import Column, Connection, Inspector, Numeric, inspect, text
 from sqlalchemy_utils import UUIDType
 
 from domain.errors import Conflict, NotFound
@@ -21,10 +21,14 @@ Before = Callable[[Connection, str], object]
 
 
 _TRIGGERS = {
-    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger'",
-    "postgresql": "SELECT tgname FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid "
-    "WHERE NOT tgisinternal AND relnamespace = current_schema()::regnamespace",
+    "sqlite": text("SELECT name FROM sqlite_master WHERE type = 'trigger'"),
+    "postgresql": text(
+        "SELECT tgname FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid "
+        "WHERE NOT tgisinternal AND relnamespace = current_schema()::regnamespace"
+    ),
 }
+_RULES = text("SELECT rulename, tablename FROM pg_rules WHERE schemaname = current_schema()")
+_SEQUENCE = text(f"SELECT pg_get_serial_sequence('{tables.events.name}', 'id')")
 
 
 def _nothing_before(connection: Connection, revision: str) -> None:
@@ -68,9 +72,15 @@ def check(url: str) -> None:
         raise Conflict("The tables are not this release's: start its server once, or run geti-action init-db, first.")
 
 
-def missing_tables(connection: Connection) -> list[str]:
-    """Those that every release since the newest revision has, and this database lacks."""
-    return sorted(set(tables.metadata.tables) - set(inspect(connection).get_table_names()))
+def unusable_tables(connection: Connection) -> list[str]:
+    """Those that this database lacks, or of which it lacks a column."""
+    found = inspect(connection)
+    there = set(found.get_table_names())
+    return sorted(name for name in tables.metadata.tables if name not in there or _lacks_a_column(found, name))
+
+
+def _lacks_a_column(found: Inspector, name: str) -> bool:
+    return not {column["name"] for column in found.get_columns(name)} >= set(tables.metadata.tables[name].c.keys())
 
 
 def differences(connection: Connection) -> list[str]:
@@ -81,8 +91,31 @@ def differences(connection: Connection) -> list[str]:
 
     context = MigrationContext.configure(connection, opts={"compare_type": differs})
     found = [_words(difference) for difference in compare_metadata(context, tables.metadata)]
-    triggers = connection.scalars(text(_TRIGGERS[connection.dialect.name]))
-    return [*found, *(f"trigger {name} is none of ours" for name in triggers)]
+    return [*found, *_constraints(inspect(connection)), *_of_others(connection)]
+
+
+def _constraints(found: Inspector) -> Iterator[str]:
+    """Alembic compares neither of these."""
+    for name in sorted(set(tables.metadata.tables) & set(found.get_table_names())):
+        key = [column.name for column in tables.metadata.tables[name].primary_key]
+        if found.get_pk_constraint(name)["constrained_columns"] != key:
+            yield f"primary key of {name} is not what it should be"
+        for check in found.get_check_constraints(name):
+            yield f"check constraint {check['name']} of {name} is none of ours"
+
+
+def _of_others(connection: Connection) -> Iterator[str]:
+    """What would run, or keep things from happening, unseen."""
+    yield from (f"trigger {name} is none of ours" for name in connection.scalars(_TRIGGERS[connection.dialect.name]))
+    if connection.scalar(text("SELECT count(*) FROM alembic_version")) != 1:
+        yield "table alembic_version has not one row"
+    if connection.dialect.name != "postgresql":
+        return
+    for rule, table in connection.execute(_RULES):
+        yield f"rule {rule} of {table} is none of ours"
+    events = tables.events.name
+    if events in inspect(connection).get_table_names() and connection.scalar(_SEQUENCE) is None:
+        yield f"column id of {events} has no sequence of its own, which gives positions"
 
 
 def _words(difference: Any) -> str:

@@ -62,6 +62,7 @@ class _Checker:
         yield from self._file()
         yield from self._schema()
         if tables.events.name in self._missing:
+            yield Finding("There is no log in this database", RESTORE)
             return
         position = self._log.position()
         while self._position < position:
@@ -94,7 +95,7 @@ class _Checker:
     def _schema(self) -> Iterator[Finding]:
         """Whether the tables are what the revisions have made: what keeps two owners of a thing apart is an index."""
         with self._log.engine.connect() as connection:  # without our tables for comparing
-            self._missing = set(schema.missing_tables(connection))
+            self._missing = set(schema.unusable_tables(connection))
             for what in schema.differences(connection):
                 yield Finding(f"The tables are not what they should be: {what}", MOVE)
 

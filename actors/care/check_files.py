@@ -29,7 +29,7 @@ from domain.dataset import Dataset
 from domain.operation import Operation
 from domain.recording import Recording
 from domain.training import JobStatus
-from projections import tables
+from projections import schema, tables
 
 BATCH = 500
 KINDS = ("datasets", "models", "jobs")
@@ -45,6 +45,10 @@ def check_files(log: Log, storage: Path, told: Told = lambda _done, _total: None
     """Episodes (their manifests' sha256 too), versions, models (with the sha256 of their exports) and jobs: first what
     the log knows and the storage root lacks, then the reverse. In memory that does not grow with them."""
     yield from unfinished(storage)
+    with log.engine.connect() as connection:
+        if schema.unusable_tables(connection):
+            yield Finding("Files were not compared with the log", "mend its tables first, then check again")
+            return
     checker = _Checker(log, storage, told)
     yield from checker.missing()
     yield from checker.unknown()

@@ -11,7 +11,7 @@ from actors.care import lines, losses, rows
 from actors.care.sealed import whole_file
 from actors.log import Log
 from actors.rebuild import Told
-from projections import schema
+from projections import schema, tables
 
 
 class Exported(NamedTuple):
@@ -36,8 +36,10 @@ def export_log(log: Log, file: BinaryIO, told: Told = lambda _done, _total: None
 
 
 def _answers(log: Log, position: int) -> Iterator[Kept]:
+    """None where their table is lost: then all the more the log must get out."""
     with log.engine.connect() as connection:
-        yield from answers.kept(connection, position)
+        is_lost = tables.idempotency.name in schema.unusable_tables(connection)
+    return iter(()) if is_lost else answers.kept(log.engine.connect, position)
 
 
 def export_to(log: Log, path: Path, told: Told = lambda _done, _total: None) -> Exported:

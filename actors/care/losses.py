@@ -117,7 +117,7 @@ def _not_whole(what: str, todo: str) -> NotWhole:
 
 def _forgotten(connection: Connection) -> Iterator[str]:
     """What others remember and the log does not know; of others that are not all there any more, only those ask."""
-    missing = schema.missing_tables(connection)
+    missing = schema.unusable_tables(connection)
     for look in () if missing else (end_lost, answer_lost):
         if what := look(connection):
             yield what

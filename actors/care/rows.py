@@ -108,6 +108,8 @@ def next_position(connection: Connection) -> int | None:
     if connection.dialect.name != "postgresql":
         return None
     sequence = connection.scalar(text(f"SELECT pg_get_serial_sequence('{events.name}', 'id')"))
+    if sequence is None:  # which is told as a table that is not what it should be
+        return None
     query = text(f"SELECT last_value + CASE WHEN is_called THEN 1 ELSE 0 END FROM {sequence}")  # noqa: S608 - its name
     position: int | None = connection.scalar(query)
     return position

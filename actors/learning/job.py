@@ -205,11 +205,8 @@ class JobFolder:
             file.write(f"{utc_now()} {text.rstrip()}\n")
 
     def rows(self) -> list[dict[str, Any]]:
-        """The curve so far; a last line torn by a crash is left out."""
-        if not self.metrics.exists():
-            return []
-        lines = self.metrics.read_text(encoding="utf-8").split("\n")[:-1]
-        return [json.loads(line) for line in lines]
+        """The curve so far."""
+        return read_rows(self.metrics.read_bytes()) if self.metrics.exists() else []
 
     def keep_rows_until(self, step: int) -> None:
         """Before a resume: forget rows that this attempt will write again."""
@@ -247,3 +244,13 @@ def put_in_place(partial: Path, final: Path) -> None:
 
 def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def read_rows(text: bytes) -> list[dict[str, Any]]:
+    """The rows of a curve, one a line. A line that a crash or a full disk has torn is left out, and so is the last one
+    while it is written."""
+    rows = []
+    for line in text[: text.rfind(b"\n") + 1].splitlines():
+        with contextlib.suppress(ValueError):
+            rows.append(json.loads(line))
+    return [row for row in rows if isinstance(row, dict)]

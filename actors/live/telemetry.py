@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import orjson
-
 from actors.entity import owners_awake
 from actors.gateway import Gateway
+from actors.learning.job import read_rows
 from actors.live import messages
 from actors.live.topics import CAMERA_FPS, JOB_METRICS, RECORDING_ROWS
 from actors.live.window import Telling
@@ -61,7 +60,7 @@ class Telemetry:
             text = file.read(MOST_BYTES)
         whole = text[: text.rfind(b"\n") + 1]
         self._read[id] += len(whole)
-        return [orjson.loads(line) for line in whole.splitlines()]
+        return read_rows(whole)
 
     def _size(self, id: UUID) -> int:
         curve = self._curve(id)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import orjson
 from fastapi import APIRouter, Request, Response
 
 from actors import disk
@@ -22,7 +21,7 @@ from domain.model import Model
 from domain.training import Evaluate, InterruptJob, Job, Train
 from projections import queries, shapes
 from projections.paging import Rows
-from projections.routes.replies import COUNTED, many
+from projections.routes.replies import COUNTED, many, plain
 from settings import settings
 
 router = APIRouter(prefix="/api", tags=["jobs"])
@@ -73,12 +72,12 @@ async def interrupt(job_id: UUID, write: Writing, command: InterruptJob | None =
     return await write.ask(200, ask, partial(queries.job, id=job_id))
 
 
-@router.get("/jobs/{job_id}/metrics", summary="Get a job's curve")
-async def metrics(job_id: UUID, request: Request) -> list[dict[str, Any]]:
+@router.get("/jobs/{job_id}/metrics", response_model=list[dict[str, Any]], summary="Get a job's curve")
+async def metrics(job_id: UUID, request: Request) -> Response:
     """The whole curve: one row each time the training logged (step, loss, …)."""
     gateway: Gateway = request.app.state.gateway
     gateway.load(Job, job_id)
-    return _rows(settings().jobs_dir / str(job_id) / "metrics.jsonl")
+    return plain(await asyncio.to_thread(_rows, settings().jobs_dir / str(job_id)))
 
 
 async def _submit(write: Writing, chosen: UUID | None, job: Callable[[UUID], Job]) -> Response:
@@ -91,9 +90,7 @@ async def _submit(write: Writing, chosen: UUID | None, job: Callable[[UUID], Job
     return await write.make(202, chosen, submitted, lambda id: partial(queries.job, id=id))
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a file that may be written to at this moment."""
-    if not path.exists():
-        return []
-    text = path.read_bytes()
-    return [orjson.loads(line) for line in text[: text.rfind(b"\n") + 1].splitlines()]
+def _rows(job_folder: Path) -> list[dict[str, Any]]:
+    from actors.learning.job import JobFolder
+
+    return JobFolder(job_folder).rows()

@@ -84,10 +84,14 @@ async def get_recording(project_id: UUID, recording_id: UUID, request: Request) 
 
 
 @router.post("/{recording_id}:start_episode", summary="Start an episode", **answers(201, EpisodeNamed, versioned=False))
-async def start_episode(project_id: UUID, recording_id: UUID, command: StartEpisode, write: Writing) -> Response:
+async def start_episode(
+    project_id: UUID, recording_id: UUID, write: Writing, command: StartEpisode | None = None
+) -> Response:
     # A repeated request with the same key names the same episode, so that it cannot start a second one.
     episode = uuid5(recording_id, write.key) if write.key else uuid4()
-    return await _ask(write, project_id, recording_id, "start_episode", command, str(episode), status=201)
+    return await _ask(
+        write, project_id, recording_id, "start_episode", command or StartEpisode(), str(episode), status=201
+    )
 
 
 @router.post(

@@ -258,7 +258,7 @@ async def in_turn[T](look: Callable[[], Awaitable[T]]) -> T:
 async def _renew(log: Log, scope: str, key: str) -> None:
     while True:
         await asyncio.sleep(HOLD.total_seconds() / 3)
-        with suppress(LogBusy):  # there are two more chances before the key is free
+        with suppress(GetiActionError):  # there are two more chances before the key is free
             await log.renew_key(scope, key)
 
 

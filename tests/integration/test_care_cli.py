@@ -93,7 +93,7 @@ def test_findings_are_lines_on_stdout_and_an_exit_code(run: Run, sqlite_url: str
         with log.engine.begin() as connection:
             connection.execute(tables.jobs.delete())
         (finding,) = check_log(log)
-        assert run("check-log") == Said(1, f"{finding}\n", "1 to mend; the log is at position 80.\n")
+        assert run("check-log") == Said(1, f"{finding}\n", "1 to mend.\n")
         with_files = run("check-log", "--files")
         assert with_files.code == 1
         assert "has no files" in with_files.out

@@ -3,14 +3,17 @@
 import hashlib
 import io
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import delete, insert, update
 
 from actors.answers import Answer, Once
+from actors.care import lines
 from actors.care.exporting import export_log, export_to
 from actors.care.importing import Imported, import_log
 from actors.codec import Damaged, UnknownTopic
@@ -94,6 +97,33 @@ async def test_what_was_answered_is_answered_again_on_the_other_side(log: Log, o
     assert exported(other_log) == file
     with pytest.raises(KeyReused):
         other_log.answered(scope, "answered", "of another body")
+
+
+class SlowPipe(io.BytesIO):
+    """Who reads it takes longer over the first answer than PostgreSQL lets a transaction idle."""
+
+    def write(self, text: Any, /) -> int:
+        if text.startswith(b'{"scope":') and b'"key":"0"' in text:
+            time.sleep(5)
+        return super().write(text)
+
+
+@pytest.mark.slow
+async def test_who_takes_his_time_over_the_answers_gets_them_all(log: Log) -> None:
+    with log.engine.begin() as connection:
+        connection.execute(
+            insert(tables.idempotency),
+            [
+                {"scope": "s", "key": str(key), "body_sha256": "", "status": 204, "created_at": AT, "position": 0}
+                | {"answer": {"version": 0, "body": None}}
+                for key in range(2500)
+            ],
+        )
+    file = SlowPipe()
+    export_log(log, file)
+    reader = lines.Reader(io.BytesIO(file.getvalue()))
+    assert list(reader.events()) == []
+    assert sorted(int(answer.key) for answer in reader.answers()) == [*range(2500)]
 
 
 def test_an_empty_log_moves_too(log: Log, other_log: Log) -> None:

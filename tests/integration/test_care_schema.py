@@ -9,14 +9,19 @@ from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
 from sqlalchemy import text
 
+from actors.answers import Once
+from actors.care import lines
 from actors.care.check import check_log
+from actors.care.check_files import check_files
 from actors.care.exporting import export_to
 from actors.gateway import Gateway
 from actors.log import Log
+from actors.rebuild import rebuild
 from actors.routes import problems, projects
 from domain.errors import Conflict
 from projections import schema
 from tests.integration.care_kit import opened, quiet, tell
+from tests.integration.log_kit import new_project
 
 
 @pytest.fixture
@@ -65,6 +70,38 @@ def test_an_index_that_is_gone_and_what_is_none_of_ours_are_told(log: Log, state
     assert finding in found(log)
 
 
+ON_POSTGRESQL = {
+    "ALTER TABLE geti_events DROP CONSTRAINT geti_events_pkey": "primary key of geti_events is not what it should be",
+    "ALTER TABLE idempotency DROP CONSTRAINT idempotency_pkey": "primary key of idempotency is not what it should be",
+    "ALTER TABLE jobs ADD CONSTRAINT named CHECK (type <> '')": "check constraint named of jobs is none of ours",
+    "CREATE RULE nothing AS ON INSERT TO projects DO INSTEAD NOTHING": "rule nothing of projects is none of ours",
+    "INSERT INTO alembic_version VALUES ('0001')": "table alembic_version has not one row",
+    "ALTER SEQUENCE geti_events_id_seq OWNED BY NONE": "column id of geti_events has no sequence of its own",
+    "DROP SEQUENCE geti_events_id_seq CASCADE": "column id of geti_events has no sequence of its own",
+}
+
+
+@pytest.mark.parametrize("statement", ON_POSTGRESQL)
+def test_a_rule_that_is_gone_or_none_of_ours_is_told(postgresql_url: str, statement: str) -> None:
+    """SQLite has no words to change these."""
+    with opened(postgresql_url) as log:
+        tell(log)
+        change(log, statement)
+        assert any(ON_POSTGRESQL[statement] in each for each in found(log))
+
+
+@pytest.mark.parametrize("table", ["projects", "jobs", "claims"])
+def test_a_column_that_is_gone_is_told_and_nothing_is_rebuilt(log: Log, tmp_path: Path, table: str) -> None:
+    column = {"projects": "name", "jobs": "reason", "claims": "label"}[table]
+    cascade = "CASCADE" if log.engine.dialect.name == "postgresql" else ""
+    change(log, f"ALTER TABLE {table} DROP COLUMN {column} {cascade}")
+    assert any(f"column {column} of {table} is missing" in each for each in found(log))
+    with pytest.raises(Conflict, match=f"The table {table} is missing, or a column of it"):
+        rebuild(log)
+    assert str(*check_files(log, tmp_path)).startswith("Files were not compared with the log")
+    assert export_to(log, tmp_path / "log.jsonl", quiet).events == log.position()
+
+
 def test_a_foreign_trigger_is_told(log: Log) -> None:
     change(log, *TRIGGER[log.engine.dialect.name])
     assert any("trigger foreign_one is none of ours" in each for each in found(log))
@@ -83,7 +120,9 @@ def test_a_table_that_is_gone_is_told_and_the_log_gets_out(log: Log, tmp_path: P
 
 def test_without_the_log_nothing_else_is_told(log: Log) -> None:
     change(log, "DROP TABLE geti_events")
-    assert any("table geti_events is missing" in each for each in found(log))
+    *others, last = found(log)
+    assert any("table geti_events is missing" in each for each in others)
+    assert last == "There is no log in this database -> restore a backup"
 
 
 def test_a_database_that_does_not_say_its_release_is_told(log: Log, database_url: str) -> None:
@@ -109,3 +148,19 @@ async def test_a_damaged_answer_is_told_to_who_repeats_and_by_the_check(log: Log
         assert (again.status_code, again.json()["error_code"]) == (500, "database_damaged")
         assert "use a new key" in again.json()["detail"]
     assert any("The answers to 1 Idempotency-Keys are damaged" in each for each in await asyncio.to_thread(found, log))
+
+
+@pytest.mark.parametrize(
+    "damage", ["created_at = 'yesterday'", "position = -1", 'answer = \'{"version": "1", "body": null}\'']
+)
+def test_a_damaged_answer_is_told_and_left_out_of_what_is_written(log: Log, tmp_path: Path, damage: str) -> None:
+    once = [Once("POST /api/projects", key, "0" * 64, 201, lambda *_: {}) for key in ("a", "b")]
+    for each in once:
+        asyncio.run(log.append(new_project(each.key), once=each))
+    change(log, f"UPDATE idempotency SET {damage} WHERE key = 'a'")
+    assert any("The answers to 1 Idempotency-Keys are damaged" in each for each in found(log))
+    export_to(log, tmp_path / "log.jsonl", quiet)
+    with (tmp_path / "log.jsonl").open("rb") as file:
+        reader = lines.Reader(file)
+        assert len(list(reader.events())) == log.position()
+        assert [answer.key for answer in reader.answers()] == ["b"]

@@ -43,6 +43,17 @@ async def test_what_serve_says_itself_becomes_a_problem(status: int) -> None:
     await told(serve)
 
 
+async def test_what_serve_says_before_it_knows_the_application_is_not_that_there_is_nothing() -> None:
+    """A client that repeats what it asked for while the server starts must not take it for an answer."""
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        for message in convert_object_to_asgi_messages("Path '/api/projects' not found.", status_code=404):
+            await send(message)
+
+    await told(serve)
+    assert "is starting" in json.loads((await heard(serve))[2])["detail"]
+
+
 async def test_where_serve_says_nothing_there_is_a_problem() -> None:
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         """A replica was lost."""
@@ -61,6 +72,8 @@ async def told(serve: ASGIApp) -> None:
     [
         problem("/api", 500, "internal_error", "Internal error", "The server's log says what."),
         PlainTextResponse("gone", 500),
+        PlainTextResponse("not here", 404),
+        problem("/api/x", 404, "not_found", "Not found", "There is no such thing."),
         Response(b"x" * 100_000, 200),
     ],
 )
