@@ -54,7 +54,11 @@ def demo(
     from client.demo import DemoOptions, run_demo
 
     with _server(settings()) as url:
-        run_demo(url, DemoOptions(steps, episodes, rollouts), out)
+        try:
+            run_demo(url, DemoOptions(steps, episodes, rollouts), out)
+        except KeyboardInterrupt:
+            out.print("Stopped. What was recorded and trained so far is kept; a job goes on while its server runs.")
+            raise
 
 
 @app.command()
@@ -205,7 +209,9 @@ def main() -> None:
         out.print(f"[red]{escape(where + error.detail)}[/red]")
         sys.exit(1)
     except OperationalError as error:
-        out.print(f"[red]The database cannot be reached: {error.orig} Check DATABASE_URL.[/red]")
+        out.print(
+            f"[red]The database cannot be reached ({' '.join(str(error.orig).split())}). Check DATABASE_URL.[/red]"
+        )
         sys.exit(1)
     except OSError as error:
         if error.filename is None:

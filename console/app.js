@@ -90,7 +90,9 @@ function asksAnew() {
 function showButtons(session) {
   if (busy) return;
   $("start-sample").textContent = isPractice(session) ? "Another round" : "Start the sample cell";
-  $("start-sample").disabled = Boolean(session) && !isPractice(session);
+  const isTaken = Boolean(session) && !isPractice(session);
+  $("start-sample").disabled = isTaken;
+  $("start-sample").title = isTaken ? "The sample cell has a session open that records: stop that first." : "";
   $("stop-sample").disabled = !session;
 }
 

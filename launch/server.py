@@ -51,6 +51,7 @@ def serve_until_stopped(config: Settings) -> None:
         say.print(line)
     with Path(os.devnull).open("w") as nowhere, ExitStack() as stack:
         try:
+            database.check_reachable(config.database_url)
             claim(config, stack, say.print)
             stack.callback(_make_whole, config)
             guard(STOP_S, LEFT_S)
@@ -185,6 +186,7 @@ def _ray_environment(config: Settings, stack: ExitStack) -> None:
         "RAY_AUTH_MODE": "token",
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",
         "RAY_DEDUP_LOGS": "0",
+        "RAY_local_fs_capacity_threshold": "0.995",  # a word every ten seconds above it, of objects that we do not have
         "RAY_COLOR_PREFIX": "1" if sys.stdout.isatty() and sys.stderr.isatty() else "0",
         "RAY_SERVE_ENABLE_HA_PROXY": "1" if config.haproxy else "0",
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "actors.ingress:in_the_proxy",

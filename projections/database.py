@@ -124,6 +124,15 @@ def exclusive(url: str) -> Iterator[None]:
         yield
 
 
+def check_reachable(url: str) -> None:
+    """Before anything is started that would only find it out later. Raises Invalid for a SQLite file that is a folder,
+    OperationalError when PostgreSQL does not answer."""
+    made = engine(url)
+    if made.dialect.name == "postgresql":
+        made.connect().close()
+    made.dispose()
+
+
 def make_whole(url: str) -> None:
     """Bring what SQLite keeps in the file beside the database into it, as far as nobody uses it: a copy of the database
     file alone then lacks nothing. One that is damaged is left as it is."""
@@ -175,6 +184,8 @@ def _file(url: URL) -> str:
 
 def _sqlite(url: URL) -> Engine:
     path = BASE / _file(url)
+    if path.is_dir():
+        raise Invalid(f"DATABASE_URL names the folder {path}. Name a file in it, such as {path / 'geti_action.db'}.")
     path.parent.mkdir(parents=True, exist_ok=True)
     made = create_engine(
         url.set(database=str(path)),

@@ -148,17 +148,20 @@ def test_an_open_door_is_refused(own_server: Server) -> None:
     [
         ("postgresql://lab:secret@127.0.0.1:1/geti", "refused"),
         ("sqlite:////proc/geti/file.db", "/proc/geti"),
-        ("sqlite:////proc", "unable to open"),
+        ("sqlite:////proc", "names the folder /proc"),
     ],
 )
-def test_a_database_out_of_reach_is_told_in_a_line(own_server: Server, url: str, told: str) -> None:
-    command = [sys.executable, "-m", "cli", "init-db"]
+@pytest.mark.parametrize("word", ["init-db", "serve"])
+def test_a_database_out_of_reach_is_told_in_a_line(own_server: Server, word: str, url: str, told: str) -> None:
+    """Before anything else is started."""
+    command = [sys.executable, "-m", "cli", word]
     environment = {**own_server.environment, "DATABASE_URL": url}
     refused = subprocess.run(command, cwd=PROJECT, env=environment, text=True, capture_output=True, timeout=60)
     assert refused.returncode == 1
     assert told in refused.stdout
     assert "DATABASE_URL" in refused.stdout
     assert "Traceback" not in refused.stdout + refused.stderr
+    assert "Starting" not in refused.stdout + refused.stderr
     assert "secret" not in refused.stdout + refused.stderr
 
 

@@ -55,7 +55,7 @@ async def http(log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asy
         return []
 
     monkeypatch.setattr(system, "roll_call", nobody)
-    monkeypatch.setattr(system, "settings", lambda: Settings(storage_dir=tmp_path))
+    monkeypatch.setattr("actors.disk.settings", lambda: Settings(storage_dir=tmp_path))
     app = FastAPI()
     app.state.engine, app.state.gateway, app.state.past = log.engine, Gateway(log), Past(log)
     problems.install(app)
@@ -199,3 +199,13 @@ async def test_what_is_gone_is_forgotten_and_so_many_are_enough(log: Log, monkey
     with log.engine.begin() as connection:
         connection.execute(EVENTS.delete().where(THIRD))
     assert met() == []
+
+
+async def test_health_names_it_where_a_view_stopped_before_it(log: Log, http: AsyncClient) -> None:
+    edit(log)
+    with log.engine.begin() as connection:
+        stopped = tables.positions.update().where(tables.positions.c.view == "projects")
+        connection.execute(stopped.values(position=2, parked_reason="a lens"))
+    reply = await http.get("/health")
+    assert (reply.status_code, reply.json()["status"]) == (200, "degraded")
+    assert {"view projects", "event 3"} <= {problem["what"] for problem in reply.json()["problems"]}

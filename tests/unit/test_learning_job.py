@@ -84,6 +84,8 @@ def test_exports_come_back_as_they_were(job: JobFolder) -> None:
 def test_a_torn_last_row_is_left_out(job: JobFolder) -> None:
     job.metrics.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "lo')
     assert job.rows() == [{"step": 1, "loss": 2.0}]
+    job.metrics.write_bytes(b'{"step": 1}\n{"step": 2, "lo\n\x00\x00\xff\n7\n{"step": 3}\n{"step": 4')
+    assert job.rows() == [{"step": 1}, {"step": 3}]
 
 
 def test_a_resume_writes_each_step_once(job: JobFolder) -> None:
