@@ -37,7 +37,10 @@ class Reserve:
                 size -= STEP_BYTES
 
     def _size(self) -> int:
-        return self._path.stat().st_size if self._path.exists() else 0
+        try:
+            return self._path.stat().st_size
+        except FileNotFoundError:  # not set aside, or just lent
+            return 0
 
     def _set_aside(self, size_bytes: int) -> bool:
         partial = self._path.with_name(f"{self._path.name}.{os.getpid()}.partial")

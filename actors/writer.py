@@ -58,6 +58,8 @@ class Writer:
                 self._work(work, _Ticket(), nullcontext)
             except GetiActionError as error:
                 otherwise(error)
+            except Exception:  # there is nobody else who would hear of it
+                logger.exception("something that nobody waits for failed")
 
         self._thread.submit(try_to)
 
