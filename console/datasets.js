@@ -4,6 +4,7 @@ import { del, get, post } from "/console/api.js";
 import { button, element, keep } from "/console/elements.js";
 import { EpisodeDialog } from "/console/episode.js";
 import { Statistics } from "/console/statistics.js";
+import { Trash } from "/console/trash.js";
 
 const THUMBNAIL_WIDTH = 192;
 // By the element of each dataset.
@@ -36,7 +37,11 @@ class DatasetView {
     this.told.hidden = true;
     this.node.open = true;
     this.statistics = new Statistics(`/api/dataset/${dataset.id}`);
-    this.node.append(element("summary"), this.told, this.strip, this.statistics.node);
+    this.trash = new Trash(`/api/dataset/${dataset.id}`, (text) => {
+      this.tell(text);
+      return this.refresh();
+    });
+    this.node.append(element("summary"), this.told, this.strip, this.trash.node, this.statistics.node);
     this.node.addEventListener("toggle", () => this.refresh());
     this.dialog = new EpisodeDialog(dataset, {
       told: () => this.refresh(),
@@ -67,6 +72,7 @@ class DatasetView {
       this.wanted = false;
       await this.trying(async () => {
         this.show(await get(`${this.address}/episodes`));
+        await this.trash.refresh();
         await this.statistics.refresh();
       });
     }

@@ -322,6 +322,36 @@ async def test_a_deleted_episode_comes_back_at_once(page: Page, server: Server, 
     assert await _until_strip(page, filmed, 3) == ids
 
 
+def _one_more(server: Server, cell: Cell) -> str:
+    session = open_session(server.api, cell)
+    saved = record(server.api, session, 1.0)
+    server.api.post(f"{session}:close")
+    return str(saved["episode_id"])
+
+
+async def test_the_trash_gives_back_and_is_emptied(page: Page, server: Server, filmed: Cell) -> None:
+    ids = await _until_strip(page, filmed, 3)
+    added = await asyncio.to_thread(_one_more, server, filmed)
+    assert await _until_strip(page, filmed, 4) == [*ids, added]
+    trash = f'.dataset[data-id="{filmed.dataset}"] .trash'
+    for opens in (True, False):
+        await page.click('[aria-label="Delete episode 3"]')
+        await page.wait_for_selector(f"{trash} > summary:has-text('Trash · 1 episode')", timeout=WAIT_MS)
+        if opens:
+            await page.click(f"{trash} > summary")
+            await page.click(f"{trash} li >> text=Restore")
+            assert await _until_strip(page, filmed, 4) == [*ids, added]
+    folder = server.storage / "datasets" / filmed.dataset / "episodes" / added
+    assert folder.is_dir()
+    page.once("dialog", lambda asked: asked.accept())
+    await page.click(f"{trash} >> text=Empty the trash")
+    await page.wait_for_selector("text=1 episode removed", timeout=WAIT_MS)
+    assert await page.locator(trash).is_hidden()
+    assert server.api.get(f"/dataset/{filmed.dataset}/trash") == []
+    assert not folder.exists()
+    assert await _until_strip(page, filmed, 3) == ids
+
+
 async def test_what_others_change_is_seen(page: Page, server: Server, filmed: Cell) -> None:
     ids = await _until_strip(page, filmed, 3)
     await asyncio.to_thread(server.api._call, "PATCH", f"/dataset/{filmed.dataset}/episodes/{ids[0]}", {"rating": 2})
