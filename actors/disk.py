@@ -8,6 +8,8 @@ from settings import settings
 
 EARLY = 2
 """A person is told when there is so many times what training needs."""
+TOLD_AFTER_S = 3.0
+"""Before that, what was written is mostly what files begin with."""
 
 
 def free_bytes() -> int:
@@ -44,8 +46,8 @@ def check_training() -> None:
 
 
 def recordable_s(written_bytes: int, seconds: float) -> float | None:
-    """How long recording can go on as it did for so long; None before anything is written."""
-    if not written_bytes:
+    """How long recording can go on as it did for so long; None before that can be told."""
+    if not written_bytes or seconds < TOLD_AFTER_S:
         return None
     return max(0, free_bytes() - settings().min_free_record) * seconds / written_bytes
 

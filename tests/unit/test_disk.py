@@ -31,7 +31,8 @@ def test_training_stops_before_recording_and_people_are_told_before_both(
 
 def test_how_long_the_disk_lasts_follows_from_what_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: SimpleNamespace(free=5 * GB))
-    assert disk.recordable_s(0, 0.0) is None
+    assert disk.recordable_s(0, 60.0) is None
+    assert disk.recordable_s(1000, 0.1) is None
     assert disk.recordable_s(2 * GB, 10.0) == pytest.approx(20.0)
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: SimpleNamespace(free=GB // 2))
     assert disk.recordable_s(2 * GB, 10.0) == 0
