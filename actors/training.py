@@ -57,10 +57,12 @@ class TrainingActor(Entity[Job]):
         self.leave()
 
     def _tidy(self) -> None:
-        """Here too, for a worker that was killed may have written on for a moment."""
+        """Here too, for a worker that was killed may have written on for a moment. What it was trained on is a version
+        of the dataset; names of its files here would keep their space from being freed."""
         from actors.learning.job import JobFolder
 
         JobFolder(self._folder).remove_partials()
+        shutil.rmtree(self._pinned, ignore_errors=True)
 
     async def interrupt(self) -> None:
         """Ends the job as canceled with a checkpoint kept; returns once it has ended. Raises Unavailable when that
@@ -75,6 +77,10 @@ class TrainingActor(Entity[Job]):
     @property
     def _folder(self) -> Path:
         return settings().jobs_dir / str(self.id)
+
+    @property
+    def _pinned(self) -> Path:
+        return self._folder / "dataset"
 
     async def _work(self) -> None:
         if self.aggregate.status is JobStatus.RUNNING:
@@ -175,7 +181,7 @@ class TrainingActor(Entity[Job]):
     def _pinned_dataset(self) -> Path:
         job = self.aggregate
         version = settings().datasets_dir / str(job.dataset_id) / "versions" / str(job.dataset_version)
-        pinned = self._folder / "dataset"
+        pinned = self._pinned
         if not pinned.exists():
             if not version.exists():
                 self._publish_again()

@@ -54,6 +54,7 @@ def test_its_curve_and_its_checkpoints_are_kept(server: Server, trained: dict[st
     job = JobFolder(server.storage / "jobs" / trained["id"])
     assert [job.checkpoint(step).exists() for step in (STEPS // 2, STEPS)] == [True, True]
     assert list((server.storage / "cache").glob("*/observation.images.top.npy"))
+    assert not (job.root / "dataset").exists()  # a version keeps it: links here would keep its space when that goes
 
 
 def test_the_console_is_spared_what_only_libraries_care_about(server: Server, trained: dict[str, Any]) -> None:
