@@ -6,10 +6,12 @@ them is gone."""
 import fcntl
 import os
 import shutil
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISLNK
 from uuid import UUID
 
 from actors.capture.durable import exclusive, fsync_path, storage_errors
@@ -59,10 +61,30 @@ def remove(place: Path) -> int:
     for folder, _, names in place.walk():
         for name in names:
             stat = (folder / name).lstat()
-            freed += stat.st_size if stat.st_nlink == 1 else 0
+            freed += stat.st_size if stat.st_nlink == 1 and not S_ISLNK(stat.st_mode) else 0
             (folder / name).unlink()
     shutil.rmtree(place)
     return freed
+
+
+def remove_all(places: Iterable[Path]) -> int:
+    """Remove these folders, and what a crash has left of others beside them; how many bytes that frees."""
+    folders = set[Path]()
+    for place in places:
+        _put_out_of_sight(place)
+        folders.add(place.parent)
+    return sum(remove(gone) for folder in folders for gone in folder.glob(f"{HIDDEN}*{GOING}"))
+
+
+def would_free(place: Path) -> int:
+    """How many bytes removing a folder frees: those of files all of whose names are in it."""
+    names, sizes, links = Counter[int](), dict[int, int](), dict[int, int]()
+    for path in place.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            stat = path.stat()
+            names[stat.st_ino] += 1
+            sizes[stat.st_ino], links[stat.st_ino] = stat.st_size, stat.st_nlink
+    return sum(sizes[inode] for inode, count in names.items() if count == links[inode])
 
 
 @contextmanager

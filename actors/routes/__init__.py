@@ -12,7 +12,8 @@ from actors.routes import (
     recordings,
     reference,
     system,
+    trash,
 )
 
 _owners = (projects.router, datasets.router, episodes.router, cameras.router, recordings.router, jobs.router)
-routers = (*_owners, operations.router, reference.router, live.router, system.router, audit.router)
+routers = (*_owners, operations.router, trash.router, reference.router, live.router, system.router, audit.router)

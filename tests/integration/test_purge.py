@@ -18,14 +18,16 @@ from actors.care.check import check_log
 from actors.care.check_files import check_files
 from actors.gateway import Gateway
 from actors.log import Log
-from actors.routes import datasets, episodes, problems
+from actors.routes import datasets, episodes, problems, trash
 from domain.dataset import Dataset
 from domain.errors import StorageFull
+from domain.model import Model
 from domain.operation import Operation
 from domain.training import Job, Train
 from projections import routes as reading
+from projections import tables
 from settings import Settings
-from tests.integration.care_kit import DATASET, make_system, quiet, record_lost
+from tests.integration.care_kit import DATASET, MODEL, make_system, quiet, record_lost
 from tests.integration.log_kit import AT
 
 PATH = f"/dataset/{DATASET}"
@@ -43,12 +45,12 @@ async def ids(log: Log, storage: Path, tmp_path: Path) -> list[UUID]:
 async def http(
     log: Log, storage: Path, ids: list[UUID], monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[httpx.AsyncClient]:
-    for module in (datasets, episodes):
+    for module in (datasets, episodes, trash):
         monkeypatch.setattr(module, "settings", lambda: Settings(storage_dir=storage))
     app = FastAPI()
     app.state.engine, app.state.gateway = log.engine, Gateway(log)
     problems.install(app)
-    for router in (*reading.routers, datasets.router, episodes.router):
+    for router in (*reading.routers, datasets.router, episodes.router, trash.router):
         app.include_router(router)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost/api") as client:
         yield client
@@ -63,6 +65,10 @@ def used(folder: Path) -> int:
     """Bytes on the disk, each file once."""
     inodes = {(stat := path.stat()).st_ino: stat.st_size for path in folder.rglob("*") if path.is_file()}
     return sum(inodes.values())
+
+
+def is_there(folder: Path) -> bool:
+    return folder.is_dir()
 
 
 async def delete(http: httpx.AsyncClient, *chosen: UUID) -> None:
@@ -211,6 +217,50 @@ async def test_what_is_kept_and_cannot_be_read_stops_it(http: httpx.AsyncClient,
     assert (reply.status_code, "Version 3 stays" in reply.json()["detail"]) == (409, True)
     assert (folder / "episodes" / str(ids[0])).is_dir()
     assert (await purged(http, also_used=True))["episode_ids"] == [str(ids[0])]
+
+
+async def test_what_was_deleted_as_a_whole_is_in_the_trash_until_it_is_purged(
+    log: Log, http: httpx.AsyncClient, storage: Path, folder: Path, ids: list[UUID]
+) -> None:
+    assert (await http.get("/trash")).json() == []
+    dataset, model = log.load(Dataset, DATASET), log.load(Model, MODEL)
+    dataset.delete(AT)
+    model.delete(AT)
+    await log.append(dataset, model)
+    listed = await http.get("/trash")
+    shown = {each["kind"]: (each["id"], each["name"], each["size_bytes"]) for each in listed.json()}
+    before = used(storage)
+    assert shown["dataset"] == (str(DATASET), dataset.name, used(folder))
+    assert shown["model"] == (str(MODEL), "act-1", used(storage / "models"))
+    assert listed.headers["X-Total-Count"] == "2"
+    unknown = await http.post("/trash:purge", json={"ids": [str(DATASET), str(uuid4())]})
+    assert (unknown.status_code, is_there(folder)) == (404, True)
+    some = await http.post("/trash:purge", json={"ids": [str(DATASET)]})
+    assert some.json() == {"ids": [str(DATASET)], "freed_bytes": shown["dataset"][2]}
+    assert not is_there(folder)
+    assert (await http.post("/trash:purge")).json()["ids"] == [str(MODEL)]
+    assert (await http.get("/trash")).json() == []
+    assert used(storage) == before - shown["dataset"][2] - shown["model"][2]
+    assert list(check_log(log, quiet)) == list(check_files(log, storage, quiet)) == []
+
+
+async def test_what_is_there_or_cannot_be_read_is_in_no_trash(
+    log: Log, http: httpx.AsyncClient, storage: Path, folder: Path, ids: list[UUID]
+) -> None:
+    (storage / "datasets" / "notes").mkdir()
+    (storage / "models" / str(uuid4())).mkdir()
+    assert (await http.post("/trash:purge")).json() == {"ids": [], "freed_bytes": 0}
+    dataset = log.load(Dataset, DATASET)
+    model = log.load(Model, MODEL)
+    model.delete(AT)
+    dataset.delete(AT)
+    await log.append(model, dataset)
+    with log.engine.begin() as connection:
+        events = tables.events
+        damaged = (events.c.originator_id == DATASET, events.c.originator_version == 2)
+        connection.execute(events.update().where(*damaged).values(state=b"{}"))
+    assert (await http.post("/trash:purge")).json()["ids"] == [str(MODEL)]
+    assert is_there(folder)
 
 
 async def test_unknown_and_wrong(http: httpx.AsyncClient) -> None:
