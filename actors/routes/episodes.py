@@ -73,7 +73,11 @@ async def purge_dataset(dataset_id: UUID, write: Writing, command: PurgeDataset 
             used = {
                 version: models[0]["name"] for version, models in queries.trained_on(connection, dataset_id).items()
             }
-    return await write.ask(200, lambda: purge(write.gateway, dataset_id, settings().datasets_dir, used))
+    return await write.ask(
+        200,
+        lambda: purge(write.gateway, dataset_id, settings().datasets_dir, used),
+        version=lambda: write.gateway.load(Dataset, dataset_id).version,
+    )
 
 
 @carried_through

@@ -79,6 +79,7 @@ async def delete(http: httpx.AsyncClient, *chosen: UUID) -> None:
 async def purged(http: httpx.AsyncClient, **said: Any) -> dict[str, Any]:
     reply = await http.post(f"{PATH}:purge", json=said)
     assert reply.status_code == 200, reply.text
+    assert reply.headers["ETag"] == (await http.get(PATH)).headers["ETag"]
     found: dict[str, Any] = reply.json()
     return found
 
