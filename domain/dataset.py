@@ -6,7 +6,7 @@ from typing import ClassVar
 from uuid import UUID
 
 from eventsourcing.domain import CanInitAggregate
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from domain import claims
 from domain.aggregate import (
@@ -36,6 +36,13 @@ class CreateDataset(CreateCommand):
     environment_id: UUID
     default_task: Task = "Do the task."
     path: str | None = Field(None, max_length=1024)
+
+    @field_validator("path")
+    @classmethod
+    def _leads_nowhere_else(cls, path: str | None) -> str | None:
+        if path is not None and ".." in path.replace("\\", "/").split("/"):
+            raise ValueError("it leads out of the storage folder; leave it out: the server chooses the folder")
+        return path
 
 
 class UpdateDataset(Command):

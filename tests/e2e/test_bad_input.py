@@ -202,6 +202,8 @@ WRONG: list[tuple[str, Json, str]] = [
     ("{project}/recordings", {"environment_id": "{environment}", "gop_s": 1.5}, "gop_s"),
     ("dataset", {"name": "x", "project_id": "{id}", "environment_id": 1}, "environment_id"),
     ("dataset", {"name": "x", "project_id": "{id}", "default_task": ""}, "default_task"),
+    ("dataset", {"name": "x", "project_id": "{id}", "environment_id": "{environment}", "path": "../x"}, "path"),
+    ("dataset", {"name": "x", "project_id": "{id}", "environment_id": "{environment}", "path": "a\\..\\x"}, "path"),
     ("jobs:train", {"max_steps": 0}, "max_steps"),
     ("jobs:train", {"max_steps": 1_000_001}, "max_steps"),
     ("jobs:train", {"batch_size": 257}, "batch_size"),

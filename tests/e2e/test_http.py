@@ -310,7 +310,7 @@ def test_a_preflight_is_answered_for_our_origins_only(http: httpx.Client) -> Non
 
 def test_a_dataset_never_lands_where_a_client_says(server: Server, http: httpx.Client) -> None:
     cell = make_cell(server.api, "paths")
-    for path in ("/", "/etc", "../../x"):
+    for path in ("/", "/etc", "my/data"):  # one that leads out is refused (test_bad_input)
         body = {"name": path, "project_id": cell.project, "environment_id": cell.environment, "path": path}
         made: dict[str, Any] = http.post("/api/dataset", json=body).json()
         assert Path(made["path"]) == Path("datasets") / str(UUID(made["id"]))

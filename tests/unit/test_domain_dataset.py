@@ -229,3 +229,16 @@ def test_what_was_purged_comes_back_in_no_way() -> None:
         dataset.restore_episodes([named("a")], BEGINNING)
     with pytest.raises(Conflict):
         dataset.add_episode(facts("a"), BEGINNING)
+
+
+@pytest.mark.parametrize(
+    ("path", "is_refused"),
+    [("..", True), ("a/../b", True), ("a\\..\\b", True), ("a..b", False), ("/data/pushes", False)],
+)
+def test_a_path_that_leads_out_is_refused_and_any_other_is_a_name(path: str, is_refused: bool) -> None:
+    fields = {"name": "d", "project_id": PROJECT, "environment_id": OWN, "path": path}
+    if not is_refused:
+        assert CreateDataset.model_validate(fields).path == path
+        return
+    with pytest.raises(ValidationError, match="leads out of the storage folder"):
+        CreateDataset.model_validate(fields)
