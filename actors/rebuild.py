@@ -48,7 +48,7 @@ def rebuild(log: Log, names: Collection[str] = (), told: Told = lambda _done, _t
     missing."""
     views = _chosen(names)
     with log.failures(), log.engine.connect() as connection:
-        _check_tables(connection)
+        _check_tables(connection, views)
         connection.detach()  # the tables go with it
         fresh = Fresh(connection, views)
         events = _read_on(log, fresh, told)
@@ -60,8 +60,9 @@ def rebuild(log: Log, names: Collection[str] = (), told: Told = lambda _done, _t
     return Rebuilt(events + len(last), fresh.differing, fresh.poisoned)
 
 
-def _check_tables(connection: Connection) -> None:
-    unusable = schema.unusable_tables(connection)
+def _check_tables(connection: Connection, views: Views) -> None:
+    needed = {table.name for view in views.values() for table in view.tables}
+    unusable = [name for name in schema.unusable_tables(connection) if name in needed]
     connection.rollback()
     if unusable:
         raise Conflict(

@@ -91,7 +91,7 @@ def client(log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncCl
 
     monkeypatch.setattr(gateway, "living", lambda kind, id: None)
     monkeypatch.setattr(system, "roll_call", nobody)
-    monkeypatch.setattr(system, "settings", lambda: Settings(storage_dir=tmp_path))
+    monkeypatch.setattr("actors.disk.settings", lambda: Settings(storage_dir=tmp_path))
     app = FastAPI()
     problems.install(app)
     app.add_middleware(LogPosition)

@@ -68,13 +68,13 @@ async def test_a_session_that_has_ended_refuses_without_being_woken(gateway: Not
     session = new_session(cell.environment)
     await gateway.log.append(*cell.things, session)
     at = (cell.project.id, session.id)
-    await recordings.start_episode(*at, StartEpisode(), writing(gateway))
+    await recordings.start_episode(*at, writing(gateway), StartEpisode())
     assert gateway.noted == [("ask recording start_episode", session.id)]
     session.close("closed on request", AT)
     await gateway.log.append(session)
     gateway.noted.clear()
     for command in (
-        recordings.start_episode(*at, StartEpisode(), writing(gateway)),
+        recordings.start_episode(*at, writing(gateway), StartEpisode()),
         recordings.save_episode(*at, SaveEpisode(episode_id=episode), writing(gateway)),
         recordings.discard_episode(*at, DiscardEpisode(episode_id=episode), writing(gateway)),
         recordings.keep_episode(*at, KeepEpisode(episode_id=episode), writing(gateway)),
@@ -91,7 +91,7 @@ async def test_commands_want_the_version_that_their_caller_has_seen(gateway: Not
     await gateway.log.append(*cell.things, session)
     at, stale, right = (cell.project.id, session.id), session.version + 1, session.version
     commands = (
-        lambda write: recordings.start_episode(*at, StartEpisode(), write),
+        lambda write: recordings.start_episode(*at, write, StartEpisode()),
         lambda write: recordings.save_episode(*at, SaveEpisode(episode_id=episode), write),
         lambda write: recordings.discard_episode(*at, DiscardEpisode(episode_id=episode), write),
         lambda write: recordings.keep_episode(*at, KeepEpisode(episode_id=episode), write),
