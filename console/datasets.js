@@ -1,7 +1,7 @@
 // The datasets of a project, each with a strip of its episodes: what they look like and what is said of them.
 
 import { del, get, post } from "/console/api.js";
-import { button, element, keep } from "/console/elements.js";
+import { button, counted, element, keep } from "/console/elements.js";
 import { EpisodeDialog } from "/console/episode.js";
 import { Statistics } from "/console/statistics.js";
 import { Trash } from "/console/trash.js";
@@ -130,7 +130,7 @@ class DatasetView {
 }
 
 const words = ({ name, episodes, frames, fps }) =>
-  `${name} · ${episodes} ${episodes === 1 ? "episode" : "episodes"}${fps ? ` · ${Math.round(frames / fps)} s at ${fps} fps` : ""}`;
+  `${name} · ${counted(episodes, "episode")}${fps ? ` · ${Math.round(frames / fps)} s at ${fps} fps` : ""}`;
 
 function updateCard(item, { episode_index: index, length, duration_s: seconds, success, suspect, rating, tags, tasks, dropped, stale }) {
   const label = `episode ${index}`;

@@ -34,3 +34,5 @@ export function keep(parent, things, make, update, forget = () => {}) {
     update(child, thing);
   }
 }
+
+export const counted = (count, thing) => `${count} ${count === 1 ? thing : `${thing}s`}`;

@@ -1,7 +1,7 @@
 // The deleted episodes of a dataset: to be brought back, or gone for good.
 
 import { get, post } from "/console/api.js";
-import { button, element, keep } from "/console/elements.js";
+import { button, counted, element, keep } from "/console/elements.js";
 
 export class Trash {
   // `told` is called with what happened, once the dataset has to be looked at again.
@@ -20,7 +20,7 @@ export class Trash {
     this.episodes = episodes;
     this.node.hidden = !episodes.length;
     const bytes = episodes.reduce((sum, episode) => sum + episode.size_bytes, 0);
-    this.node.querySelector("summary").textContent = `Trash · ${counted(episodes.length)} · ${megabytes(bytes)}`;
+    this.node.querySelector("summary").textContent = `Trash · ${counted(episodes.length, "episode")} · ${megabytes(bytes)}`;
     keep(this.list, episodes, (episode) => this.item(episode), () => {});
   }
 
@@ -38,12 +38,12 @@ export class Trash {
   }
 
   empty() {
-    if (!confirm(`Remove ${counted(this.episodes.length)} for good? Nobody can restore them then.`)) return undefined;
+    if (!confirm(`Remove ${counted(this.episodes.length, "episode")} for good? Nobody can restore them then.`)) return undefined;
     return this.trying(async () => {
       const { episode_ids: gone, freed_bytes: bytes, kept } = await post(`${this.address}:purge`);
       const reasons = kept.filter((version) => version.episode_ids.length).map(({ version, reason }) => `version ${version}: ${reason}`);
       const stays = reasons.length ? ` Some stay for the sake of ${reasons.join("; ")}.` : "";
-      return `${counted(gone.length)} removed, ${megabytes(bytes)} freed.${stays}`;
+      return `${counted(gone.length, "episode")} removed, ${megabytes(bytes)} freed.${stays}`;
     });
   }
 
@@ -55,7 +55,5 @@ export class Trash {
     }
   }
 }
-
-const counted = (count) => `${count} ${count === 1 ? "episode" : "episodes"}`;
 
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;

@@ -45,13 +45,12 @@ def purge(dataset_folder: Path, episodes: Iterable[UUID], kept_versions: Collect
                 if _is_sent(place):
                     freed.being_sent.append(number)
                 else:
-                    _put_out_of_sight(place)
+                    put_out_of_sight(place)
                     freed.versions.append(number)
         for id in episodes:
             if (place := episode_folder(dataset_folder, id)).exists():
-                _put_out_of_sight(place)
-        for place in dataset_folder.glob(f"*/{HIDDEN}*{GOING}"):
-            freed.size_bytes += remove(place)
+                put_out_of_sight(place)
+        freed.size_bytes = sum(remove_purged(dataset_folder / folder) for folder in ("versions", "episodes"))
     return freed
 
 
@@ -67,13 +66,9 @@ def remove(place: Path) -> int:
     return freed
 
 
-def remove_all(places: Iterable[Path]) -> int:
-    """Remove these folders, and what a crash has left of others beside them; how many bytes that frees."""
-    folders = set[Path]()
-    for place in places:
-        _put_out_of_sight(place)
-        folders.add(place.parent)
-    return sum(remove(gone) for folder in folders for gone in folder.glob(f"{HIDDEN}*{GOING}"))
+def remove_purged(folder: Path) -> int:
+    """Remove what was put out of sight in this folder, now or before a crash; how many bytes that frees."""
+    return sum(remove(gone) for gone in folder.glob(f"{HIDDEN}*{GOING}"))
 
 
 def would_free(place: Path) -> int:
@@ -112,6 +107,7 @@ def _is_sent(version_folder: Path) -> bool:
     return False
 
 
-def _put_out_of_sight(place: Path) -> None:
+def put_out_of_sight(place: Path) -> None:
+    """At once and whole: half of it must not pass for all. ``remove_purged`` does the rest."""
     place.rename(place.with_name(f"{HIDDEN}{place.name}{GOING}"))
     fsync_path(place.parent)

@@ -131,7 +131,7 @@ async def test_what_a_crash_has_left_goes_the_next_time(
     dataset.purge_episodes([ids[0]], AT)
     await log.append(dataset)  # and here everything was killed
     assert (folder / "episodes" / str(ids[0])).is_dir()
-    purge._put_out_of_sight(folder / "versions" / "3")  # and here once more
+    purge.put_out_of_sight(folder / "versions" / "3")  # and here once more
     freed = await purged(http, also_used=True)
     assert (freed["episode_ids"], freed["versions"], freed["freed_bytes"] > 10_000) == ([], [], True)
     assert not (folder / "versions" / f".3{purge.GOING}").exists()
@@ -262,6 +262,18 @@ async def test_what_is_there_or_cannot_be_read_is_in_no_trash(
         connection.execute(events.update().where(*damaged).values(state=b"{}"))
     assert (await http.post("/trash:purge")).json()["ids"] == [str(MODEL)]
     assert is_there(folder)
+
+
+async def test_what_a_crash_has_left_of_a_deleted_thing_goes_the_next_time(
+    log: Log, http: httpx.AsyncClient, storage: Path, folder: Path, ids: list[UUID]
+) -> None:
+    dataset = log.load(Dataset, DATASET)
+    dataset.delete(AT)
+    await log.append(dataset)
+    purge.put_out_of_sight(folder)  # and here everything was killed
+    freed = (await http.post("/trash:purge")).json()
+    assert (freed["ids"], freed["freed_bytes"] > 10_000) == ([], True)
+    assert used(storage / "datasets") == 0
 
 
 async def test_unknown_and_wrong(http: httpx.AsyncClient) -> None:
