@@ -248,7 +248,9 @@ def test_a_backup_that_fails_is_none(
 ) -> None:
     """What was written of it is gone: there may be no room for it."""
 
-    def full(*_: object) -> None:
+    def full(_source: Path, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(b"half of it")
         raise OSError(number, os.strerror(number), str(folder))
 
     monkeypatch.setattr("actors.care.copying.copy", full)
